@@ -1,0 +1,1 @@
+"""One database schema, its migrations and connections (SQLite or PostgreSQL)."""

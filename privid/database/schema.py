@@ -1,0 +1,182 @@
+"""Every table of the system, once. Migrations must produce exactly this; a test compares the two.
+
+Times are integer microseconds UTC, losses integer nano-epsilon (names end in `_us` and `_nano`). Documents are
+canonical JSON text. No video, and nothing that an executable returned, is ever stored here.
+"""
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import UniqueConstraint as Unique
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite only makes plain INTEGER primary keys count by themselves.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+cameras = Table(
+    "cameras",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("timezone", String(64), nullable=False),
+    Column("url", Text),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Unique("camera_id", "version"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("path", Text, nullable=False, unique=True),  # relative to the store
+    Column("begin_us", BigInteger, nullable=False),  # wall-clock time of the first frame
+    Column("end_us", BigInteger, nullable=False),  # end of the last frame's display, exclusive
+    Column("frame_count", Integer, nullable=False),
+    Column("times", LargeBinary, nullable=False),  # compact index of frame times, see privid.video.frame_index
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("codec", String(32), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("end_reason", String(32), nullable=False),
+    Index("ix_segments_camera_begin", "camera_id", "begin_us", unique=True),
+)
+
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("reason", String(64), nullable=False),
+    Index("ix_gaps_camera_begin", "camera_id", "begin_us"),
+)
+
+analysts = Table(
+    "analysts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("token_hash", String(64), nullable=False, unique=True),  # SHA-256 of a 256-bit random token
+    Column("epsilon_limit_nano", BigInteger),  # most that one query may ask for; NULL: no limit of its own
+    Column("created_us", BigInteger, nullable=False),
+    Column("revoked_us", BigInteger),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("analyst_id", ForeignKey("analysts.id"), primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+executables = Table(
+    "executables",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("analyst_id", ForeignKey("analysts.id"), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Unique("analyst_id", "name", "version"),
+)
+
+queries = Table(
+    "queries",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("analyst_id", ForeignKey("analysts.id"), nullable=False),
+    Column("request_id", String(64), nullable=False),  # chosen by the client: makes submission idempotent
+    Column("text", Text, nullable=False),
+    Column("default_epsilon_nano", BigInteger, nullable=False),
+    Column("cache_key", String(64), nullable=False),
+    Column("plan", Text, nullable=False),  # what is needed to run it again: bindings, policy versions, hashes
+    Column("certificate", Text, nullable=False),  # the explain document as it was admitted
+    Column("state", String(16), nullable=False),  # reserved, running, released, cancelled, failed
+    Column("submitted_us", BigInteger, nullable=False),
+    Column("visible_us", BigInteger, nullable=False),  # public: no answer is shown before
+    Column("finished_us", BigInteger),
+    Unique("analyst_id", "request_id"),
+    Index("ix_queries_state", "state"),
+    Index("ix_queries_cache_key", "cache_key"),
+)
+
+charges = Table(
+    "charges",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("query_id", ForeignKey("queries.id"), nullable=False),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("policy_version", Integer, nullable=False),
+    Column("mask", String(64), nullable=False),
+    Column("q_nano", BigInteger, nullable=False),
+    Column("cap_nano", BigInteger),
+    Column("begin_us", BigInteger, nullable=False),
+    Column("chunk_us", BigInteger, nullable=False),
+    Column("period_us", BigInteger, nullable=False),
+    Column("chunks", BigInteger, nullable=False),
+    Column("slots_per_chunk", Integer, nullable=False),
+    Column("refunded_us", BigInteger),
+    Index("ix_charges_query", "query_id"),
+    Index("ix_charges_camera_begin", "camera_id", "begin_us"),
+)
+
+loss_steps = Table(
+    "loss_steps",
+    metadata,
+    # The sum L_m of all charges of one camera and mask, as steps [from_us, to_us) of equal loss; no zero steps.
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+    Column("mask", String(64), primary_key=True),
+    Column("from_us", BigInteger, primary_key=True),
+    Column("to_us", BigInteger, nullable=False),
+    Column("loss_nano", BigInteger, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("query_id", ForeignKey("queries.id"), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("released_us", BigInteger, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", _Id, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+)

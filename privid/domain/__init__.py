@@ -1,0 +1,1 @@
+"""Plain values shared by every part of the trusted system; standard library only."""

@@ -1,0 +1,1 @@
+"""Runs admitted queries: chunk tasks, the relational part, noise, releases."""

@@ -1,0 +1,1 @@
+"""Brings video into the store."""

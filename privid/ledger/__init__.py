@@ -1,0 +1,1 @@
+"""The budget ledger: admission, reservations, releases."""

@@ -1,0 +1,1 @@
+"""What a camera owner works with: policies as files, budget plots, reports."""

@@ -1,0 +1,1 @@
+"""The privacy calculus: stability, sensitivity, certificates, noise."""

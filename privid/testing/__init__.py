@@ -1,0 +1,1 @@
+"""Synthetic scenes and fakes for tests and for users' own tests."""

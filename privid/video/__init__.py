@@ -1,0 +1,1 @@
+"""The video store: catalog, segments, decoding into chunks."""

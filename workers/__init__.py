@@ -1,0 +1,1 @@
+"""The boundary between trusted code (`workers.host`) and analysts' code (`workers.guest`)."""

@@ -1,0 +1,1 @@
+"""Ready-made detectors that run in the guest."""

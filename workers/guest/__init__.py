@@ -1,0 +1,1 @@
+"""Untrusted side: runs inside the sandbox."""

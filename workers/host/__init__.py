@@ -1,0 +1,1 @@
+"""Trusted side: confines, starts, feeds and reads the guests."""
