@@ -1,10 +1,26 @@
 """Every table of the system, once. Migrations must produce exactly this; a test compares the two.
 
+Policies and everything from `mask_terms` on belong to the ledger: nothing else writes them.
+
 Times are integer microseconds UTC, losses integer nano-epsilon (names end in `_us` and `_nano`). Documents are
 canonical JSON text. No video, and nothing that an executable returned, is ever stored here.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy import UniqueConstraint as Unique
 
 metadata = MetaData(
@@ -13,6 +29,7 @@ metadata = MetaData(
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
         "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -110,6 +127,44 @@ executables = Table(
     Unique("analyst_id", "name", "version"),
 )
 
+mask_terms = Table(
+    "mask_terms",
+    metadata,
+    # Every mask that a camera ever had, with the terms of the last policy version that names it (`none` is implied).
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
+    Column("mask", String(64), primary_key=True),
+    Column("rho_us", BigInteger, nullable=False),
+    Column("segments", Integer, nullable=False),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    # One piece of work and its charges. Several queries that are the same question share one.
+    Column("id", String(32), primary_key=True),  # that of the query it was made for
+    Column("cache_key", String(64), nullable=False),
+    Column("plan", Text, nullable=False),  # what is needed to run it again: bindings, policy versions, hashes
+    Column("certificate", Text, nullable=False),  # the explain document as it was admitted
+    Column("state", String(16), nullable=False),
+    Column("reserved_us", BigInteger, nullable=False),
+    Column("visible_us", BigInteger, nullable=False),  # public: no answer is shown before
+    Column("finished_us", BigInteger),  # when it left the states reserved and running; not public
+    CheckConstraint("state IN ('reserved', 'running', 'released', 'cancelled', 'failed')", name="state"),
+    Index(
+        "uq_reservations_shared",
+        "cache_key",
+        unique=True,
+        sqlite_where=text("state IN ('reserved', 'running', 'released')"),
+        postgresql_where=text("state IN ('reserved', 'running', 'released')"),
+    ),
+    Index(
+        "ix_reservations_unfinished",
+        "reserved_us",
+        sqlite_where=text("state IN ('reserved', 'running')"),
+        postgresql_where=text("state IN ('reserved', 'running')"),
+    ),
+)
+
 queries = Table(
     "queries",
     metadata,
@@ -118,23 +173,21 @@ queries = Table(
     Column("request_id", String(64), nullable=False),  # chosen by the client: makes submission idempotent
     Column("text", Text, nullable=False),
     Column("default_epsilon_nano", BigInteger, nullable=False),
-    Column("cache_key", String(64), nullable=False),
-    Column("plan", Text, nullable=False),  # what is needed to run it again: bindings, policy versions, hashes
-    Column("certificate", Text, nullable=False),  # the explain document as it was admitted
-    Column("state", String(16), nullable=False),  # reserved, running, released, cancelled, failed
+    Column("reservation_id", ForeignKey("reservations.id"), nullable=False),
     Column("submitted_us", BigInteger, nullable=False),
-    Column("visible_us", BigInteger, nullable=False),  # public: no answer is shown before
-    Column("finished_us", BigInteger),
+    Column("cancelled_us", BigInteger),  # by its analyst; the work goes on if another query shares it
     Unique("analyst_id", "request_id"),
-    Index("ix_queries_state", "state"),
-    Index("ix_queries_cache_key", "cache_key"),
+    Index("ix_queries_reservation", "reservation_id"),
+    Index("ix_queries_submitted", "submitted_us"),
 )
 
 charges = Table(
     "charges",
     metadata,
+    # One release through one source, as certified (q, cap, grid) and as counted in `loss_steps`: with segments of
+    # `segment_us`, `weight` = K * k_m, and the cap unless a longer segment has made it void.
     Column("id", _Id, primary_key=True),
-    Column("query_id", ForeignKey("queries.id"), nullable=False),
+    Column("reservation_id", ForeignKey("reservations.id"), nullable=False),
     Column("camera_id", ForeignKey("cameras.id"), nullable=False),
     Column("policy_version", Integer, nullable=False),
     Column("mask", String(64), nullable=False),
@@ -145,26 +198,32 @@ charges = Table(
     Column("period_us", BigInteger, nullable=False),
     Column("chunks", BigInteger, nullable=False),
     Column("slots_per_chunk", Integer, nullable=False),
+    Column("segment_us", BigInteger, nullable=False),
+    Column("weight", BigInteger, nullable=False),
+    Column("cap_holds", Boolean, nullable=False),
     Column("refunded_us", BigInteger),
-    Index("ix_charges_query", "query_id"),
-    Index("ix_charges_camera_begin", "camera_id", "begin_us"),
+    Index("ix_charges_reservation", "reservation_id"),
+    Index("ix_charges_camera", "camera_id"),
 )
 
 loss_steps = Table(
     "loss_steps",
     metadata,
-    # The sum L_m of all charges of one camera and mask, as steps [from_us, to_us) of equal loss; no zero steps.
+    # The sum of weight * lam of all charges of one camera and mask that are not refunded, as steps [from_us, to_us) of
+    # equal loss; no zero steps, and touching ones differ.
     Column("camera_id", ForeignKey("cameras.id"), primary_key=True),
     Column("mask", String(64), primary_key=True),
     Column("from_us", BigInteger, primary_key=True),
     Column("to_us", BigInteger, nullable=False),
     Column("loss_nano", BigInteger, nullable=False),
+    CheckConstraint("from_us < to_us AND loss_nano > 0", name="step"),
+    sqlite_with_rowid=False,
 )
 
 releases = Table(
     "releases",
     metadata,
-    Column("query_id", ForeignKey("queries.id"), primary_key=True),
+    Column("reservation_id", ForeignKey("reservations.id"), primary_key=True),
     Column("document", Text, nullable=False),
     Column("released_us", BigInteger, nullable=False),
 )
@@ -172,11 +231,21 @@ releases = Table(
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("seq", _Id, primary_key=True),
+    Column("seq", _Id, primary_key=True, autoincrement=False),  # from 1, no numbers left out
     Column("at_us", BigInteger, nullable=False),
     Column("actor", String(128), nullable=False),
     Column("event", String(64), nullable=False),
     Column("document", Text, nullable=False),
     Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False, unique=True),
+    Column("hash", String(64), nullable=False),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    # One row: how many entries there are, and the hash of the last. What makes a cut-off end visible.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    CheckConstraint("id = 1", name="single"),
 )
