@@ -7,7 +7,7 @@ unique within its relation. Times are integer microseconds UTC, numbers exact fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 
@@ -85,7 +85,10 @@ Expr = Column | Literal | Call | Case | Range
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A SPLIT statement. `mask` lists the masks in the order written;."""
+    """A SPLIT statement. `masks` are in the order written.
+
+    Only whole chunks are cut: chunk i is [begin + i*(chunk + stride), that + chunk), for as long as it ends by `end`.
+    """
 
     name: str
     camera: str
@@ -98,6 +101,16 @@ class Split:
     masks: tuple[str, ...] = ()
     fps: Fraction | None = None
     resize: tuple[int, int] | None = None
+
+    @property
+    def period_us(self) -> int:
+        """From the start of one chunk to the start of the next."""
+        return self.chunk_us + self.stride_us
+
+    @property
+    def count(self) -> int:
+        """The number of chunks, at least 1 in a checked plan."""
+        return max(0, (self.end_us - self.begin_us - self.chunk_us) // self.period_us + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +202,7 @@ class Function(Enum):
 class AggregateCall:
     """An aggregate call: `name` is its column, `parameter` the q of QUANTILE, `score` the inner call of ARGMAX.
 
-    `condition` is FILTER (WHERE ...).
+    `condition` is FILTER (WHERE ...), `span` the call's place in `Script.text`, for errors.
     """
 
     name: str
@@ -198,14 +211,16 @@ class AggregateCall:
     parameter: Fraction | None = None
     score: AggregateCall | None = None
     condition: Expr | None = None
+    span: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A group key."""
+    """A group key; `span` is its place in `Script.text`, for errors."""
 
     name: str
     expr: Expr
+    span: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,11 +354,15 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A whole query: the tables that its SELECTs read (each processed once), its SELECTs, its canonical text."""
+    """A whole query: the tables that its SELECTs read (each processed once), its SELECTs, its canonical text.
+
+    `text` is what the user wrote; spans in the plan point into it.
+    """
 
     processes: tuple[Process, ...]
     selects: tuple[Select, ...]
     canonical: str
+    text: str = field(default="", compare=False, repr=False)
 
 
 def sources(relation: Relation) -> tuple[Source, ...]:
