@@ -66,6 +66,7 @@ class Error(_message.Message):
     INCIDENT_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     ADMISSIBLE_EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """from the public table, for programs"""
     message: _builtins.str
@@ -80,6 +81,8 @@ class Error(_message.Message):
     """internal errors only: the name under which the server's log has the details"""
     admissible_epsilon_nano: _builtins.int
     """what would be admitted instead, if anything would"""
+    length: _builtins.int
+    """characters that the position covers"""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
         """where the budget does not suffice"""
@@ -95,10 +98,11 @@ class Error(_message.Message):
         incident: _builtins.str = ...,
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         admissible_epsilon_nano: _builtins.int | None = ...,
+        length: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "admissible_epsilon_nano", b"admissible_epsilon_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "admissible_epsilon_nano", b"admissible_epsilon_nano", "code", b"code", "column", b"column", "hint", b"hint", "incident", b"incident", "line", b"line", "message", b"message", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "admissible_epsilon_nano", b"admissible_epsilon_nano", "code", b"code", "column", b"column", "hint", b"hint", "incident", b"incident", "length", b"length", "line", b"line", "message", b"message", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__admissible_epsilon_nano: _TypeAlias = _typing.Literal["admissible_epsilon_nano"]  # noqa: Y015
     _WhichOneofArgType__admissible_epsilon_nano: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano"]  # noqa: Y015
@@ -313,6 +317,8 @@ class Camera(_message.Message):
     LEFT_NOW_NANO_FIELD_NUMBER: _builtins.int
     LEFT_MIN_NANO_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     timezone: _builtins.str
     gaps: _builtins.int
@@ -324,6 +330,9 @@ class Camera(_message.Message):
     """least budget left anywhere in the recording"""
     url: _builtins.str
     """owners only"""
+    width: _builtins.int
+    """of the recording, in pixels; 0: nothing recorded yet"""
+    height: _builtins.int
     @_builtins.property
     def policy(self) -> Global___Policy:
         """absent while the owner has set none: no query is admitted"""
@@ -344,10 +353,12 @@ class Camera(_message.Message):
         left_now_nano: _builtins.int | None = ...,
         left_min_nano: _builtins.int | None = ...,
         url: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "policy", b"policy", "recorded", b"recorded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "covered_us", b"covered_us", "gaps", b"gaps", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "name", b"name", "policy", b"policy", "recorded", b"recorded", "timezone", b"timezone", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "covered_us", b"covered_us", "gaps", b"gaps", "height", b"height", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "name", b"name", "policy", b"policy", "recorded", b"recorded", "timezone", b"timezone", "url", b"url", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_min_nano: _TypeAlias = _typing.Literal["left_min_nano"]  # noqa: Y015
     _WhichOneofArgType__left_min_nano: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano"]  # noqa: Y015

@@ -1,0 +1,112 @@
+"""The server as a whole: the only place that wires its parts together."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+import structlog
+
+from privid.domain.home import Home
+from privid.server.admin_service import AdminService
+from privid.server.audit import Audit
+from privid.server.auth import Authenticator, ensure_owner
+from privid.server.cameras import Cameras
+from privid.server.clock import Clock
+from privid.server.endpoints import analysts_endpoint, owners_endpoint
+from privid.server.executables import ExecutableStore
+from privid.server.people import People
+from privid.server.policies import Policies
+from privid.server.ports import Budget, QueryEngine
+from privid.server.queries import Queries
+from privid.server.query_service import QueryService
+from privid.server.settings import Settings
+
+_THREADS = 16
+_GRACE_SECONDS = 5.0
+
+_log = structlog.get_logger("privid.server")
+
+
+class AlreadyRunning(Exception):
+    """Another server works on this data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server is made of; tests put their own in."""
+
+    database: sa.Engine
+    engine: QueryEngine
+    budget: Budget
+    audit: Audit
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server really listens."""
+
+    analysts: str
+    owners: str
+
+
+def hold(home: Home) -> int:
+    """Lock a data directory for this process; the lock goes with the process. Raises AlreadyRunning."""
+    handle = os.open(home.root / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise AlreadyRunning(f"a server works on {home.root} already; stop it, or choose another --home") from None
+    return handle
+
+
+async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let running calls end and stop the engine.
+
+    Raises CannotListen before anything has started.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="call"))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    home = Home(settings.home)
+    if ensure_owner(parts.database, home.owner_token, parts.clock):
+        _log.info("first start: the owner's token was written", path=str(home.owner_token))
+    policies = Policies(parts.database, parts.clock, parts.audit, parts.budget)
+    cameras = Cameras(parts.database, parts.clock, parts.audit, policies, parts.budget)
+    people = People(parts.database, parts.clock, parts.audit)
+    executables = ExecutableStore(parts.database, home.executables, parts.clock, parts.audit)
+    executables.discard_leftovers()
+    queries = Queries(parts.database)
+    authenticator = Authenticator(parts.database)
+    analysts = analysts_endpoint(
+        QueryService(parts.engine, cameras, people, executables, queries, settings, parts.clock),
+        authenticator,
+        settings,
+    )
+    owners = owners_endpoint(
+        AdminService(parts.engine, cameras, policies, people, executables, queries, settings),
+        authenticator,
+        settings,
+    )
+
+    await asyncio.to_thread(parts.engine.start)
+    try:
+        await analysts.start()
+        await owners.start()
+        _log.info("ready", analysts=analysts.address, owners=owners.address)
+        on_ready(Addresses(analysts.address, owners.address))
+        await stop.wait()
+        _log.info("stopping")
+    finally:
+        await asyncio.gather(analysts.stop(_GRACE_SECONDS), owners.stop(_GRACE_SECONDS))
+        await asyncio.to_thread(parts.engine.stop)
+        _log.info("stopped")

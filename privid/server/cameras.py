@@ -1,0 +1,132 @@
+"""Cameras as they are shown: what is recorded, under which policy, with how much budget left."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from privid.database import schema
+from privid.database.transactions import write
+from privid.domain.intervals import StepFunction
+from privid.domain.policy import CameraPolicy
+from privid.server.audit import Audit
+from privid.server.clock import Clock
+from privid.server.errors import Refused
+from privid.server.names import check_camera_name, check_timezone
+from privid.server.policies import Policies
+from privid.server.ports import Budget
+from privid.video.catalog import Camera, Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """A camera. `recorded` is from the first to the last frame's end; sizes are 0 while nothing is recorded."""
+
+    name: str
+    timezone: str
+    url: str | None
+    policy: CameraPolicy | None
+    recorded: tuple[int, int] | None = None
+    covered_us: int = 0
+    gaps: int = 0
+    width: int = 0
+    height: int = 0
+    left_now_nano: int | None = None
+    left_min_nano: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """Spending of a camera in [from_us, to_us)."""
+
+    camera: str
+    policy: CameraPolicy
+    from_us: int
+    to_us: int
+    spent: StepFunction
+
+
+class Cameras:
+    """The cameras of one installation."""
+
+    def __init__(self, engine: sa.Engine, clock: Clock, audit: Audit, policies: Policies, budget: Budget) -> None:
+        self._engine = engine
+        self._catalog = Catalog(engine)
+        self._clock = clock
+        self._audit = audit
+        self._policies = policies
+        self._budget = budget
+
+    def add(self, actor: str, name: str, timezone: str, url: str) -> CameraView:
+        """A new camera, without a policy: nothing can be asked of it yet. Raises Refused."""
+        check_camera_name(name)
+        check_timezone(timezone)
+        table = schema.cameras
+
+        def insert(connection: sa.Connection) -> None:
+            known = connection.execute(sa.select(table.c.name)).scalars().all()
+            # Queries find cameras whatever the case of their letters.
+            same = [other for other in known if other.casefold() == name.casefold()]
+            if same:
+                raise Refused("already_exists", f"there is a camera {same[0]!r} already", "choose another name")
+            connection.execute(
+                table.insert().values(name=name, timezone=timezone, url=url or None, created_us=self._clock())
+            )
+            self._audit(connection, actor, "camera_added", {"camera": name, "timezone": timezone, "live": bool(url)})
+
+        write(self._engine, insert)
+        return self.views((name,))[0]
+
+    def views(self, names: Iterable[str] | None = None) -> tuple[CameraView, ...]:
+        """These cameras, or all, by name. Unknown names are left out."""
+        wanted = None if names is None else set(names)
+        policies = self._policies.current()
+        return tuple(
+            self._view(camera, policies.get(camera.name))
+            for camera in self._catalog.cameras()
+            if wanted is None or camera.name in wanted
+        )
+
+    def budget(self, name: str, from_us: int | None, to_us: int | None) -> BudgetView:
+        """Spending over a window, by default the whole recording. Raises Refused."""
+        views = self.views((name,))
+        if not views:
+            known = ", ".join(view.name for view in self.views())
+            raise Refused("unknown_camera", f"there is no camera {name!r}", f"cameras: {known or 'none yet'}")
+        view = views[0]
+        if view.policy is None:
+            raise Refused("unknown_camera", f"camera {name} has no policy", f"privid-admin policy set {name}")
+        begin = from_us if from_us is not None else view.recorded[0] if view.recorded else None
+        end = to_us if to_us is not None else view.recorded[1] if view.recorded else None
+        if begin is None or end is None:
+            raise Refused("invalid_request", f"nothing is recorded of {name}", "give both ends of the window")
+        if begin >= end:
+            raise Refused("invalid_request", "the window is empty", "its end must come after its beginning")
+        return BudgetView(name, view.policy, begin, end, self._budget.spent(name, begin, end))
+
+    def _view(self, camera: Camera, policy: CameraPolicy | None) -> CameraView:
+        recorded = self._catalog.recorded(camera.name)
+        if recorded is None:
+            return CameraView(camera.name, camera.timezone, camera.url, policy)
+        begin, end = recorded.begin_us, recorded.end_us
+        spans = self._catalog.coverage(camera.name, begin, end)
+        width, height = self._catalog.frame_size(camera.name) or (0, 0)
+        view = CameraView(
+            name=camera.name,
+            timezone=camera.timezone,
+            url=camera.url,
+            policy=policy,
+            recorded=(begin, end),
+            covered_us=sum(span.to_us - span.from_us for span in spans if span.state == "covered"),
+            gaps=sum(span.state != "covered" for span in spans),
+            width=width,
+            height=height,
+        )
+        if policy is None:
+            return view
+        spent = self._budget.spent(camera.name, begin, end)
+        return replace(
+            view,
+            left_now_nano=policy.epsilon_nano - spent(end - 1),
+            left_min_nano=policy.epsilon_nano - spent.restrict(begin, end).maximum(),
+        )

@@ -1,0 +1,92 @@
+"""What the services need of the rest of the system, so that they can be tested without it."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from privid.domain.intervals import StepFunction
+from privid.domain.policy import CameraPolicy
+from privid.domain.release import Release
+
+
+class Submitted(Protocol):
+    """The outcome of a submission."""
+
+    @property
+    def query_id(self) -> str:
+        """Of the query that answers the request."""
+
+    @property
+    def existing(self) -> bool:
+        """This request id had been submitted before."""
+
+    @property
+    def shared(self) -> bool:
+        """An identical query had been charged before; this one is free."""
+
+
+class QueryStatus(Protocol):
+    """What may be told of a query: public times and a state that follows them."""
+
+    @property
+    def query_id(self) -> str:
+        """Of the query."""
+
+    @property
+    def state(self) -> str:
+        """`reserved`, `running`, `released`, `cancelled` or `failed`; never `released` before `visible_us`."""
+
+    @property
+    def submitted_us(self) -> int:
+        """When it was admitted."""
+
+    @property
+    def starts_us(self) -> int:
+        """When its first slot starts on the public grid."""
+
+    @property
+    def visible_us(self) -> int:
+        """When its answer may be read."""
+
+    @property
+    def epsilon_nano(self) -> Mapping[str, int]:
+        """What it takes from each camera at most, by camera."""
+
+
+class QueryEngine(Protocol):
+    """`privid.engine.service.Engine`. Methods may block; they are called from threads."""
+
+    def explain(self, analyst_id: int, text: str, default_epsilon_nano: int) -> Mapping[str, Any]:
+        """The document of query-language.md, `admissible` filled in."""
+
+    def submit(self, analyst_id: int, request_id: str, text: str, default_epsilon_nano: int) -> Submitted:
+        """Admit and reserve."""
+
+    def status(self, query_id: str) -> QueryStatus:
+        """Public information only."""
+
+    def result(self, query_id: str) -> Release | None:
+        """None before the query's public time, and while there is no release."""
+
+    def cancel(self, query_id: str) -> None:
+        """Give back what has not started."""
+
+    def start(self) -> None:
+        """Begin to work on admitted queries, unfinished ones first."""
+
+    def stop(self) -> None:
+        """Stop working; what is unfinished resumes at the next start."""
+
+
+class Budget(Protocol):
+    """The ledger, as the services use it."""
+
+    def spent(self, camera: str, from_us: int, to_us: int) -> StepFunction:
+        """Nano-epsilon spent, over presence-period starts in [from_us, to_us)."""
+
+    def spent_under(self, camera: str, policy: CameraPolicy) -> StepFunction:
+        """What would be spent if `policy` held: all old charges derived again from their grids."""
+
+    def policy_changed(self, connection: sa.Connection, camera: str, policy: CameraPolicy) -> None:
+        """Derive the camera's charges again under `policy`, inside the transaction that makes it hold."""

@@ -1,0 +1,227 @@
+"""What analysts call. Every method checks that what it is asked about is the caller's own."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from privid.rpc.convert import release_message
+from privid.rpc.v1 import query_pb2, query_pb2_grpc, types_pb2
+from privid.server.cameras import Cameras
+from privid.server.clock import Clock
+from privid.server.convert import camera_message, executable_message, limit_of, query_message
+from privid.server.errors import Refused
+from privid.server.executables import ExecutableStore, Upload
+from privid.server.guard import caller
+from privid.server.people import People
+from privid.server.ports import QueryEngine
+from privid.server.queries import Queries, QueryRow
+from privid.server.settings import Settings
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+class QueryService(query_pb2_grpc.QueryServiceServicer):
+    """The analysts' port."""
+
+    def __init__(
+        self,
+        engine: QueryEngine,
+        cameras: Cameras,
+        people: People,
+        executables: ExecutableStore,
+        queries: Queries,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._cameras = cameras
+        self._people = people
+        self._executables = executables
+        self._queries = queries
+        self._settings = settings
+        self._clock = clock
+        self._watches: Counter[int] = Counter()
+
+    async def ListCameras(
+        self, request: query_pb2.ListCamerasRequest, context: _Context
+    ) -> query_pb2.ListCamerasResponse:
+        """Those that the owner granted."""
+        name = caller().name
+
+        def read() -> list[types_pb2.Camera]:
+            granted = self._people.named(name).cameras
+            return [camera_message(view) for view in self._cameras.views(granted)]
+
+        return query_pb2.ListCamerasResponse(cameras=await asyncio.to_thread(read))
+
+    async def UploadExecutable(
+        self, request_iterator: AsyncIterator[query_pb2.UploadExecutableRequest], context: _Context
+    ) -> query_pb2.UploadExecutableResponse:
+        """Held in memory until complete: a truncated upload leaves nothing behind."""
+        upload = await self._receive(request_iterator)
+        who = caller()
+        row, existing = await asyncio.to_thread(self._executables.add, who.id, who.name, upload)
+        return query_pb2.UploadExecutableResponse(executable=executable_message(row), existing=existing)
+
+    async def _receive(self, parts: AsyncIterator[query_pb2.UploadExecutableRequest]) -> Upload:
+        header: query_pb2.UploadHeader | None = None
+        content = bytearray()
+        limit = self._settings.max_upload_bytes
+        async for part in parts:
+            if part.WhichOneof("part") == "header":
+                if header is not None:
+                    raise Refused("invalid_request", "an upload has one header", "send the header first, then data")
+                header = part.header
+            elif header is None:
+                raise Refused("invalid_request", "an upload begins with its header", "send the header, then data")
+            content += part.data
+            if max(len(content), header.size_bytes) > limit:
+                raise Refused(
+                    "too_large",
+                    f"{header.name!r} is larger than {limit:,} bytes",
+                    "an executable is Python source; keep data and weights out of it",
+                )
+        if header is None:
+            raise Refused("upload_incomplete", "nothing arrived", "upload it again")
+        return Upload(header.name, header.size_bytes, header.sha256, bytes(content))
+
+    async def ListExecutables(
+        self, request: query_pb2.ListExecutablesRequest, context: _Context
+    ) -> query_pb2.ListExecutablesResponse:
+        """The newest version of each."""
+        rows = await asyncio.to_thread(self._executables.newest, caller().id)
+        return query_pb2.ListExecutablesResponse(executables=[executable_message(row) for row in rows])
+
+    async def Explain(self, request: query_pb2.ExplainRequest, context: _Context) -> query_pb2.ExplainResponse:
+        """Public arithmetic only."""
+        text = self._text(request.text)
+        epsilon = self._default_epsilon(request)
+        document = await asyncio.to_thread(self._engine.explain, caller().id, text, epsilon)
+        return query_pb2.ExplainResponse(document=json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+    async def Submit(self, request: query_pb2.SubmitRequest, context: _Context) -> query_pb2.SubmitResponse:
+        """Idempotent by request id."""
+        if not _REQUEST_ID.fullmatch(request.request_id):
+            raise Refused(
+                "invalid_request",
+                "a request id has 8 to 64 letters, digits, underscores or hyphens",
+                "send a random one, and the same one again when you repeat a call",
+            )
+        text = self._text(request.text)
+        epsilon = self._default_epsilon(request)
+        who = caller()
+
+        def submit() -> query_pb2.SubmitResponse:
+            outcome = self._engine.submit(who.id, request.request_id, text, epsilon)
+            message = self._message(self._queries.owned(outcome.query_id, who.id))
+            return query_pb2.SubmitResponse(query=message, existing=outcome.existing, shared=outcome.shared)
+
+        return await asyncio.to_thread(submit)
+
+    async def Watch(self, request: query_pb2.WatchRequest, context: _Context) -> AsyncIterator[query_pb2.WatchResponse]:
+        """One message a tick. What it says, and when, follows from public times alone."""
+        who = caller()
+        row = await asyncio.to_thread(self._queries.owned, request.query_id, who.id)
+        if self._watches[who.id] >= self._settings.max_watches:
+            raise Refused(
+                "too_many_watches",
+                f"you have {self._settings.max_watches} open watches",
+                "close one, or ask for the result when it is due",
+            )
+        self._watches[who.id] += 1
+        try:
+            while True:
+                query = await asyncio.to_thread(self._message, row)
+                now = self._clock()
+                yield query_pb2.WatchResponse(query=query, now_us=now, fraction=_fraction(query, now))
+                if query.state in _FINAL:
+                    return
+                await asyncio.sleep(self._settings.tick_seconds)
+        finally:
+            self._watches[who.id] -= 1
+
+    async def GetResult(self, request: query_pb2.GetResultRequest, context: _Context) -> query_pb2.GetResultResponse:
+        """From its public time on."""
+        who = caller()
+
+        def read() -> query_pb2.GetResultResponse:
+            row = self._queries.owned(request.query_id, who.id)
+            release = self._engine.result(row.query_id)
+            if release is None:
+                raise _no_answer(self._message(row))
+            message = release_message(release)
+            message.query_id = row.query_id  # a shared answer was released under another query's id
+            return message
+
+        return await asyncio.to_thread(read)
+
+    async def ListQueries(
+        self, request: query_pb2.ListQueriesRequest, context: _Context
+    ) -> query_pb2.ListQueriesResponse:
+        """Newest first."""
+        who = caller()
+        limit = limit_of(request.limit)
+
+        def read() -> list[types_pb2.Query]:
+            return [self._message(row) for row in self._queries.newest(limit, analyst_id=who.id)]
+
+        return query_pb2.ListQueriesResponse(queries=await asyncio.to_thread(read))
+
+    async def Cancel(self, request: query_pb2.CancelRequest, context: _Context) -> query_pb2.CancelResponse:
+        """Gives back what has not started."""
+        who = caller()
+
+        def cancel() -> types_pb2.Query:
+            row = self._queries.owned(request.query_id, who.id)
+            self._engine.cancel(row.query_id)
+            return self._message(row)
+
+        return query_pb2.CancelResponse(query=await asyncio.to_thread(cancel))
+
+    def _message(self, row: QueryRow) -> types_pb2.Query:
+        return query_message(self._engine.status(row.query_id), text=row.text)
+
+    def _text(self, text: str) -> str:
+        size = len(text.encode("utf-8"))
+        if size > self._settings.max_query_bytes:
+            raise Refused(
+                "too_large",
+                f"the query has {size:,} bytes, more than {self._settings.max_query_bytes:,}",
+                "split it into several queries",
+            )
+        return text
+
+    def _default_epsilon(self, request: query_pb2.ExplainRequest | query_pb2.SubmitRequest) -> int:
+        if not request.HasField("default_epsilon_nano"):
+            return self._settings.default_epsilon_nano
+        if request.default_epsilon_nano <= 0:
+            raise Refused("invalid_request", "the default epsilon must be more than 0", "leave it out for the server's")
+        return request.default_epsilon_nano
+
+
+_FINAL = frozenset({types_pb2.QUERY_STATE_RELEASED, types_pb2.QUERY_STATE_CANCELLED, types_pb2.QUERY_STATE_FAILED})
+
+
+def _fraction(query: types_pb2.Query, now_us: int) -> float:
+    """How much of the public schedule has passed. Never computed from what ran."""
+    if query.state == types_pb2.QUERY_STATE_RELEASED:
+        return 1.0
+    duration = query.visible_us - query.starts_us
+    return min(max((now_us - query.starts_us) / duration, 0.0), 1.0) if duration > 0 else 0.0
+
+
+def _no_answer(query: types_pb2.Query) -> Refused:
+    """Why there is nothing to read."""
+    if query.state == types_pb2.QUERY_STATE_CANCELLED:
+        return Refused("cancelled", "the query was cancelled; there will be no answer", "submit it again")
+    if query.state == types_pb2.QUERY_STATE_FAILED:
+        return Refused(
+            "query_failed", "the system failed while answering; the charge stays", "tell the owner the query's id"
+        )
+    return Refused("not_visible", "the answer is not visible yet", "wait for its public time: privid watch")
