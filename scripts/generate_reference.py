@@ -1,0 +1,196 @@
+"""Write the reference pages that are taken from the code: command lines, errors, configuration, functions.
+
+    python scripts/generate_reference.py [--check]
+
+With --check nothing is written; the exit status is 1 if a page differs from what would be written.
+"""
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n"
+PROGRAMS = {
+    "privid": ("privid.cli.main", "What analysts use."),
+    "privid-admin": ("privid.cli.admin", "What owners use, with the owner's token."),
+    "privid-server": ("privid.cli.serve", "The server, and what checks its host."),
+    "privid-ingest": ("privid.cli.ingest", "What brings video into the store; runs on the store's host."),
+}
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        yield path, command
+        return
+    for name, child in sorted(subcommands.items()):
+        if not child.hidden:
+            yield from _commands(child, (*path, name))
+
+
+def _help(text: str | None) -> str:
+    """A command's help, its examples (lines that begin with a dollar sign) as a block."""
+    lines, inside = [], False
+    for line in inspect.cleandoc(text or "").replace("\b\n", "").splitlines():
+        example = line.lstrip().startswith("$ ")
+        if example != inside:
+            lines.append("```console" if example else "```")
+            inside = example
+        lines.append(line.strip() if example else line.rstrip())
+    if inside:
+        lines.append("```")
+    return "\n".join(lines)
+
+
+def _parameter(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        name = f"`{parameter.human_readable_name.upper()}`"
+    else:
+        name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
+    help_text = getattr(parameter, "help", None) or ""
+    variables = parameter.envvar if isinstance(parameter.envvar, str) else ", ".join(parameter.envvar or ())
+    if variables:
+        help_text += f" (environment: `{variables}`)"
+    return _row(name, help_text)
+
+
+def command_lines() -> str:
+    """Every command of the four programs, with its arguments and options."""
+    from typer.main import get_command
+
+    parts = [NOTE, "# Command lines\n"]
+    parts.append(
+        "All commands take `--help`, and `--json` for machine-readable output. Exit status: 0 done; 1 a failure of\n"
+        "the system; 2 whatever the caller can change (input, budget). Colours appear on a terminal only; `NO_COLOR=1`\n"
+        "turns them off.\n"
+    )
+    for program, (module, purpose) in PROGRAMS.items():
+        parts.append(f"## {program}\n\n{purpose}\n")
+        root = get_command(importlib.import_module(module).app)
+        for path, command in _commands(root, (program,)):
+            arguments = "".join(
+                f" {p.human_readable_name.upper()}" for p in command.params if p.param_type_name == "argument"
+            )
+            parts.append(f"### {' '.join(path)}{arguments}\n\n{_help(command.help)}\n")
+            rows = [_parameter(p) for p in command.params if "--help" not in p.opts and not getattr(p, "hidden", False)]
+            if rows:
+                parts.append("\n".join(["| | |", "|---|---|", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def errors() -> str:
+    """The table of public errors."""
+    from privid.server.translate import PUBLIC_ERRORS
+
+    head = (
+        "# Errors\n\n"
+        "Every refusal carries a code from this table, a message and what to do next; nothing in it depends on what a\n"
+        'camera saw. Under `--json` it is `{"error": {"code", "message", "line", "column", "hint"}}` on standard output.\n'
+        "Errors in a query's text have codes of their own, with the position in the text; `query` stands for them all here.\n"
+    )
+    rows = [_row(f"`{code}`", error.meaning, f"`{error.status.name}`") for code, error in PUBLIC_ERRORS.items()]
+    return "\n".join([NOTE, head, "| code | meaning | gRPC status |", "|---|---|---|", *rows, ""])
+
+
+def _field_notes(cls: type) -> dict[str, str]:
+    """The string that follows each annotated field in the source of `cls`."""
+    (definition,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(definition, ast.ClassDef)
+    notes = {}
+    for node, following in zip(definition.body, definition.body[1:], strict=False):
+        match node, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                notes[name] = text
+    return notes
+
+
+def configuration() -> str:
+    """The server's settings and the variables of the clients."""
+    from privid.server.settings import Settings
+
+    prefix, notes, rows = "PRIVID_", _field_notes(Settings), []
+    for name, field in Settings.model_fields.items():
+        required = field.default_factory is None and field.is_required()
+        default = "`~/.privid`" if name == "home" else "required" if required else f"`{field.default}`"
+        rows.append(_row(f"`{prefix}{name.upper()}`", notes.get(name, ""), default.replace("`None`", "none")))
+    return "\n".join(
+        [
+            NOTE,
+            "# Configuration\n",
+            "## privid-server\n",
+            f"{inspect.cleandoc(Settings.__doc__ or '')}\n",
+            "| variable | meaning | default |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def functions() -> str:
+    """The registry of scalar functions."""
+    from query_lang.functions import REGISTRY
+
+    head = (
+        "# Functions\n\nAll that an expression may call, by the names of the registry; operators are written as usual "
+        "(`a + b` is `add`).\nEvery function is total: no value makes a query fail. A bracketed parameter may be left "
+        "out, `...` repeats the last one,\n`same` stands for one type wherever it is written in a row. Time functions "
+        "get the camera's zone by themselves.\n"
+    )
+    rows = []
+    for name, function in REGISTRY.items():
+        signature = function.signature
+        types = ["same" if param is None else param.value for param in signature.params]
+        required = len(types) - signature.optional
+        shown = [kind if place < required else f"[{kind}]" for place, kind in enumerate(types)]
+        result = "same" if signature.result is None else signature.result.value
+        arguments = ", ".join(shown) + (", ..." if signature.variadic else "")
+        bounded = "yes" if function.range is not None else ""
+        rows.append(_row(f"`{name}`", arguments, result, function.nulls.value, bounded))
+    table = ["| function | arguments | result | NULL | keeps a range |", "|---|---|---|---|---|", *rows, ""]
+    return "\n".join([NOTE, head, *table])
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": command_lines,
+    "errors.md": errors,
+    "configuration.md": configuration,
+    "functions.md": functions,
+}
+
+
+def main() -> int:
+    """Write or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    check = parser.parse_args().check
+    # Help texts are the same on every terminal and for every user.
+    os.environ.update({"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"})
+    stale = []
+    for name, write in PAGES.items():
+        path, text = REFERENCE / name, write()
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if not check:
+                path.write_text(text)
+    if stale and check:
+        print(f"out of date: {', '.join(stale)} in docs/reference; run: make docs", file=sys.stderr)
+    elif stale:
+        print(f"written: {', '.join(stale)}")
+    return 1 if stale and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
