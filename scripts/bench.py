@@ -95,7 +95,8 @@ def main() -> int:
     wanted = parser.parse_args().names or names()
     if unknown := sorted(set(wanted) - set(names())):
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(names())}")
-    return 0 if all([run(name) for name in wanted]) else 1
+    results = [run(name) for name in wanted]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,23 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
+CLI_HEAD = """# Command lines
+
+All commands take `--help`, and `--json` for machine-readable output. Exit status: 0 done; 1 a failure of the system;
+2 whatever the caller can change (input, budget). Colours appear on a terminal only; `NO_COLOR=1` turns them off.
+"""
+ERRORS_HEAD = """# Errors
+
+Every refusal carries a code from this table, a message and what to do next; nothing in it depends on what a camera saw.
+Under `--json` it is `{"error": {"code", "message", "line", "column", "hint"}}` on standard output. Errors in a query's
+text have codes of their own, with the position in the text; `query` stands for them all here.
+"""
+FUNCTIONS_HEAD = """# Functions
+
+All that an expression may call, by the names of the registry; operators are written as usual (`a + b` is `add`).
+Every function is total: no value makes a query fail. A bracketed parameter may be left out, `...` repeats the last one,
+`same` stands for one type wherever it is written in a row. Time functions get the camera's zone by themselves.
+"""
 NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n"
 PROGRAMS = {
     "privid": ("privid.cli.main", "What analysts use."),
@@ -70,12 +87,7 @@ def command_lines() -> str:
     """Every command of the four programs, with its arguments and options."""
     from typer.main import get_command
 
-    parts = [NOTE, "# Command lines\n"]
-    parts.append(
-        "All commands take `--help`, and `--json` for machine-readable output. Exit status: 0 done; 1 a failure of\n"
-        "the system; 2 whatever the caller can change (input, budget). Colours appear on a terminal only; `NO_COLOR=1`\n"
-        "turns them off.\n"
-    )
+    parts = [NOTE, CLI_HEAD]
     for program, (module, purpose) in PROGRAMS.items():
         parts.append(f"## {program}\n\n{purpose}\n")
         root = get_command(importlib.import_module(module).app)
@@ -94,14 +106,8 @@ def errors() -> str:
     """The table of public errors."""
     from privid.server.translate import PUBLIC_ERRORS
 
-    head = (
-        "# Errors\n\n"
-        "Every refusal carries a code from this table, a message and what to do next; nothing in it depends on what a\n"
-        'camera saw. Under `--json` it is `{"error": {"code", "message", "line", "column", "hint"}}` on standard output.\n'
-        "Errors in a query's text have codes of their own, with the position in the text; `query` stands for them all here.\n"
-    )
     rows = [_row(f"`{code}`", error.meaning, f"`{error.status.name}`") for code, error in PUBLIC_ERRORS.items()]
-    return "\n".join([NOTE, head, "| code | meaning | gRPC status |", "|---|---|---|", *rows, ""])
+    return "\n".join([NOTE, ERRORS_HEAD, "| code | meaning | gRPC status |", "|---|---|---|", *rows, ""])
 
 
 def _field_notes(cls: type) -> dict[str, str]:
@@ -143,12 +149,6 @@ def functions() -> str:
     """The registry of scalar functions."""
     from query_lang.functions import REGISTRY
 
-    head = (
-        "# Functions\n\nAll that an expression may call, by the names of the registry; operators are written as usual "
-        "(`a + b` is `add`).\nEvery function is total: no value makes a query fail. A bracketed parameter may be left "
-        "out, `...` repeats the last one,\n`same` stands for one type wherever it is written in a row. Time functions "
-        "get the camera's zone by themselves.\n"
-    )
     rows = []
     for name, function in REGISTRY.items():
         signature = function.signature
@@ -160,7 +160,7 @@ def functions() -> str:
         bounded = "yes" if function.range is not None else ""
         rows.append(_row(f"`{name}`", arguments, result, function.nulls.value, bounded))
     table = ["| function | arguments | result | NULL | keeps a range |", "|---|---|---|---|---|", *rows, ""]
-    return "\n".join([NOTE, head, *table])
+    return "\n".join([NOTE, FUNCTIONS_HEAD, *table])
 
 
 PAGES: dict[str, Callable[[], str]] = {
