@@ -15,7 +15,7 @@ from privid.server.errors import Refused
 from privid.server.executables import ExecutableStore
 from privid.server.guard import caller
 from privid.server.people import People
-from privid.server.policies import Policies, PolicyChange
+from privid.server.policies import PolicyChange, PolicyDesk
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries
 from privid.server.settings import Settings
@@ -30,7 +30,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self,
         engine: QueryEngine,
         cameras: Cameras,
-        policies: Policies,
+        policies: PolicyDesk,
         people: People,
         executables: ExecutableStore,
         queries: Queries,

@@ -12,19 +12,20 @@ import sqlalchemy as sa
 import structlog
 
 from privid.domain.home import Home
+from privid.ledger import Ledger, Policies
 from privid.server.admin_service import AdminService
-from privid.server.audit import Audit
 from privid.server.auth import Authenticator, ensure_owner
 from privid.server.cameras import Cameras
 from privid.server.clock import Clock
 from privid.server.endpoints import analysts_endpoint, owners_endpoint
 from privid.server.executables import ExecutableStore
 from privid.server.people import People
-from privid.server.policies import Policies
-from privid.server.ports import Budget, QueryEngine
+from privid.server.policies import PolicyDesk
+from privid.server.ports import QueryEngine
 from privid.server.queries import Queries
 from privid.server.query_service import QueryService
 from privid.server.settings import Settings
+from privid.video.catalog import Catalog
 
 _THREADS = 16
 _GRACE_SECONDS = 5.0
@@ -42,8 +43,8 @@ class Parts:
 
     database: sa.Engine
     engine: QueryEngine
-    budget: Budget
-    audit: Audit
+    ledger: Ledger
+    policies: Policies
     clock: Clock
 
 
@@ -80,10 +81,9 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
     home = Home(settings.home)
     if ensure_owner(parts.database, home.owner_token, parts.clock):
         _log.info("first start: the owner's token was written", path=str(home.owner_token))
-    policies = Policies(parts.database, parts.clock, parts.audit, parts.budget)
-    cameras = Cameras(parts.database, parts.clock, parts.audit, policies, parts.budget)
-    people = People(parts.database, parts.clock, parts.audit)
-    executables = ExecutableStore(parts.database, home.executables, parts.clock, parts.audit)
+    cameras = Cameras(parts.database, parts.clock, parts.policies, parts.ledger)
+    people = People(parts.database, parts.clock)
+    executables = ExecutableStore(parts.database, home.executables, parts.clock)
     executables.discard_leftovers()
     queries = Queries(parts.database)
     authenticator = Authenticator(parts.database)
@@ -93,7 +93,15 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
         settings,
     )
     owners = owners_endpoint(
-        AdminService(parts.engine, cameras, policies, people, executables, queries, settings),
+        AdminService(
+            parts.engine,
+            cameras,
+            PolicyDesk(parts.policies, Catalog(parts.database)),
+            people,
+            executables,
+            queries,
+            settings,
+        ),
         authenticator,
         settings,
     )

@@ -9,12 +9,10 @@ from privid.database import schema
 from privid.database.transactions import write
 from privid.domain.intervals import StepFunction
 from privid.domain.policy import CameraPolicy
-from privid.server.audit import Audit
+from privid.ledger import Ledger, Policies, audit
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_camera_name, check_timezone
-from privid.server.policies import Policies
-from privid.server.ports import Budget
 from privid.video.catalog import Camera, Catalog
 
 
@@ -49,13 +47,12 @@ class BudgetView:
 class Cameras:
     """The cameras of one installation."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock, audit: Audit, policies: Policies, budget: Budget) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, policies: Policies, ledger: Ledger) -> None:
         self._engine = engine
         self._catalog = Catalog(engine)
         self._clock = clock
-        self._audit = audit
         self._policies = policies
-        self._budget = budget
+        self._ledger = ledger
 
     def add(self, actor: str, name: str, timezone: str, url: str) -> CameraView:
         """A new camera, without a policy: nothing can be asked of it yet. Raises Refused."""
@@ -72,7 +69,13 @@ class Cameras:
             connection.execute(
                 table.insert().values(name=name, timezone=timezone, url=url or None, created_us=self._clock())
             )
-            self._audit(connection, actor, "camera_added", {"camera": name, "timezone": timezone, "live": bool(url)})
+            audit.append(
+                connection,
+                self._clock(),
+                actor,
+                "camera.added",
+                {"camera": name, "timezone": timezone, "live": bool(url)},
+            )
 
         write(self._engine, insert)
         return self.views((name,))[0]
@@ -80,7 +83,7 @@ class Cameras:
     def views(self, names: Iterable[str] | None = None) -> tuple[CameraView, ...]:
         """These cameras, or all, by name. Unknown names are left out."""
         wanted = None if names is None else set(names)
-        policies = self._policies.current()
+        policies = self._policies.all_current()
         return tuple(
             self._view(camera, policies.get(camera.name))
             for camera in self._catalog.cameras()
@@ -102,7 +105,7 @@ class Cameras:
             raise Refused("invalid_request", f"nothing is recorded of {name}", "give both ends of the window")
         if begin >= end:
             raise Refused("invalid_request", "the window is empty", "its end must come after its beginning")
-        return BudgetView(name, view.policy, begin, end, self._budget.spent(name, begin, end))
+        return BudgetView(name, view.policy, begin, end, self._ledger.spent(name, begin, end))
 
     def _view(self, camera: Camera, policy: CameraPolicy | None) -> CameraView:
         recorded = self._catalog.recorded(camera.name)
@@ -124,7 +127,7 @@ class Cameras:
         )
         if policy is None:
             return view
-        spent = self._budget.spent(camera.name, begin, end)
+        spent = self._ledger.spent(camera.name, begin, end)
         return replace(
             view,
             left_now_nano=policy.epsilon_nano - spent(end - 1),

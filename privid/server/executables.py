@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from privid.database import schema
 from privid.database.transactions import reading, write
+from privid.ledger import audit
 from privid.server import source_check
-from privid.server.audit import Audit
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_executable_name
@@ -81,11 +81,10 @@ def _complaint(content: bytes) -> str:
 class ExecutableStore:
     """The executables of one installation."""
 
-    def __init__(self, engine: sa.Engine, folder: Path, clock: Clock, audit: Audit) -> None:
+    def __init__(self, engine: sa.Engine, folder: Path, clock: Clock) -> None:
         self._engine = engine
         self._folder = folder
         self._clock = clock
-        self._audit = audit
 
     def discard_leftovers(self) -> None:
         """Delete files that a crash left half written. Only while nothing is being uploaded."""
@@ -131,10 +130,11 @@ class ExecutableStore:
                 created_us=row.created_us,
             )
         )
-        self._audit(
+        audit.append(
             connection,
-            f"analyst:{analyst}",
-            "executable_uploaded",
+            row.created_us,
+            f"analyst:{analyst_id}",
+            "executable.uploaded",
             {"name": row.name, "version": row.version, "sha256": digest, "size_bytes": row.size_bytes},
         )
         return row, False

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from privid.database import schema
 from privid.database.transactions import reading, write
-from privid.server.audit import Audit
+from privid.ledger import audit
 from privid.server.auth import new_token, token_hash
 from privid.server.clock import Clock
 from privid.server.errors import Refused
@@ -29,10 +29,9 @@ class Analyst:
 class People:
     """The analysts of one installation. Every change is one transaction with its audit entry."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock, audit: Audit) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
-        self._audit = audit
 
     def add(self, actor: str, name: str, cameras: Iterable[str], epsilon_limit_nano: int | None) -> tuple[Analyst, str]:
         """A new analyst and their token, which is told this once. Raises Refused."""
@@ -59,10 +58,11 @@ class People:
             analyst_id = int(inserted.inserted_primary_key[0])
             for camera_id in ids:
                 connection.execute(schema.grants.insert().values(analyst_id=analyst_id, camera_id=camera_id))
-            self._audit(
+            audit.append(
                 connection,
+                self._clock(),
                 actor,
-                "analyst_added",
+                "analyst.added",
                 {"analyst": name, "cameras": wanted, "epsilon_limit_nano": epsilon_limit_nano},
             )
             return _load(connection, name)
@@ -77,7 +77,7 @@ class People:
             analyst = _load(connection, name)
             if analyst.revoked_us is None:
                 connection.execute(table.update().where(table.c.id == analyst.id).values(revoked_us=self._clock()))
-                self._audit(connection, actor, "analyst_revoked", {"analyst": name})
+                audit.append(connection, self._clock(), actor, "analyst.revoked", {"analyst": name})
             return _load(connection, name)
 
         return write(self._engine, update)
@@ -101,7 +101,13 @@ class People:
                 connection.execute(
                     table.delete().where(table.c.analyst_id == analyst.id, table.c.camera_id == camera_id)
                 )
-            self._audit(connection, actor, "analyst_granted", {"analyst": name, "added": added, "removed": removed})
+            audit.append(
+                connection,
+                self._clock(),
+                actor,
+                "analyst.granted",
+                {"analyst": name, "added": added, "removed": removed},
+            )
             return _load(connection, name)
 
         return write(self._engine, update)

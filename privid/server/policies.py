@@ -1,22 +1,17 @@
-"""Policy versions: shown before they hold, applied exactly as shown (privacy-model.md, sections 1 and 5)."""
+"""Policies as owners set them: shown before they hold, applied exactly as shown (privacy-model.md, section 5)."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
-from privid.database import schema
-from privid.database.transactions import reading, write
 from privid.domain.policy import CameraPolicy
-from privid.domain.policy_document import from_document, to_document
+from privid.domain.policy_document import to_document
 from privid.domain.units import epsilon
-from privid.server.audit import Audit
-from privid.server.clock import Clock
+from privid.ledger import Policies, PolicyPreview
 from privid.server.errors import Refused
 from privid.server.names import check_timezone
-from privid.server.ports import Budget
+from privid.video.catalog import Catalog
 
 _MOST_CORES = 1024
 
@@ -45,166 +40,115 @@ class Preview:
     confirmation: str
 
 
-class Policies:
-    """The policies of all cameras. A version is written once and never edited."""
+class PolicyDesk:
+    """Where owners look at policies and change them; the ledger keeps them."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock, audit: Audit, budget: Budget) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._audit = audit
-        self._budget = budget
-
-    def current(self) -> dict[str, CameraPolicy]:
-        """The version that holds, by camera; cameras without a policy are left out."""
-        with reading(self._engine) as connection:
-            return _current(connection)
+    def __init__(self, policies: Policies, catalog: Catalog) -> None:
+        self._policies = policies
+        self._catalog = catalog
 
     def named(self, cameras: Iterable[str]) -> dict[str, CameraPolicy]:
-        """The policies of these cameras, or of all that have one if none is named. Raises Refused."""
+        """The policies of these cameras, or of all that have one if none is named. Raises LedgerError."""
         wanted = tuple(dict.fromkeys(cameras))
-        with reading(self._engine) as connection:
-            known, policies = _timezones(connection), _current(connection)
-        for name in wanted:
-            _require_camera(name, known)
-            if name not in policies:
-                raise Refused("unknown_camera", f"camera {name} has no policy", f"privid-admin policy set {name}")
-        return {name: policies[name] for name in wanted} if wanted else policies
+        return {name: self._policies.current(name) for name in wanted} if wanted else self._policies.all_current()
 
     def preview(self, proposals: Mapping[str, CameraPolicy]) -> Preview:
-        """What applying these would do. Changes nothing. Raises Refused."""
-        with reading(self._engine) as connection:
-            before = _checked(connection, proposals)
+        """What applying these would do. Changes nothing. Raises Refused or LedgerError."""
+        self._check(proposals)
+        current = self._policies.all_current()
+        previews = self._previews(proposals)
         changes = []
-        for camera, policy in sorted(proposals.items()):
-            old = before.get(camera)
-            new = _next_version(old, policy)
-            spent = self._budget.spent_under(camera, new).maximum()
-            changes.append(PolicyChange(camera, old, new, spent, _warnings(camera, old, new, spent)))
-        return Preview(tuple(changes), _confirmation(before, proposals))
+        for camera, preview in previews.items():
+            old = current.get(camera)
+            same = old is not None and _same(old, preview.policy)
+            changes.append(
+                PolicyChange(
+                    camera=camera,
+                    before=old,
+                    after=old if same and old is not None else preview.policy,
+                    spent_max_nano=preview.spent_nano,
+                    warnings=() if same else _warnings(old, preview),
+                )
+            )
+        return Preview(tuple(changes), _confirmation(previews))
 
     def apply(self, actor: str, proposals: Mapping[str, CameraPolicy], confirmation: str) -> dict[str, CameraPolicy]:
-        """Make the previewed versions hold, all or none. Raises Refused, also if anything changed since."""
+        """Make the previewed versions hold, all or none. Raises Refused or LedgerError, also if anything changed."""
+        self._check(proposals)
+        previews = self._previews(proposals)
+        if confirmation != _confirmation(previews):
+            raise Refused("stale_preview", "this is not what was previewed", "look at the change again, then apply")
+        current = self._policies.all_current()
+        changed = {
+            camera: preview
+            for camera, preview in previews.items()
+            if camera not in current or not _same(current[camera], preview.policy)
+        }
+        applied = self._policies.put_all(changed, actor=actor)
+        return {camera: applied.get(camera) or current[camera] for camera in previews}
 
-        def insert(connection: sa.Connection) -> dict[str, CameraPolicy]:
-            before = _checked(connection, proposals)
-            if confirmation != _confirmation(before, proposals):
-                raise Refused("stale_preview", "this is not what was previewed", "look at the change again, then apply")
-            ids = _camera_ids(connection)
-            applied = {}
-            for camera, policy in sorted(proposals.items()):
-                old = before.get(camera)
-                applied[camera] = new = _next_version(old, policy)
-                if old == new:
-                    continue
-                document = to_document(new)
-                connection.execute(
-                    schema.policies.insert().values(
-                        camera_id=ids[camera], version=new.version, document=document, created_us=self._clock()
-                    )
+    def _previews(self, proposals: Mapping[str, CameraPolicy]) -> dict[str, PolicyPreview]:
+        return {camera: self._policies.preview(camera, policy) for camera, policy in sorted(proposals.items())}
+
+    def _check(self, proposals: Mapping[str, CameraPolicy]) -> None:
+        """Raises Refused for a proposal that breaks a rule beyond those of CameraPolicy itself."""
+        if not proposals:
+            raise Refused("invalid_policy", "no policy was given", "name at least one camera")
+        known = {camera.name: camera for camera in self._catalog.cameras()}
+        for name, policy in proposals.items():
+            if name not in known:
+                listed = ", ".join(known) or "none yet"
+                raise Refused("unknown_camera", f"there is no camera {name!r}", f"cameras: {listed}")
+            check_timezone(policy.timezone)
+            if policy.timezone != known[name].timezone:
+                raise Refused(
+                    "invalid_policy",
+                    f"camera {name} is in {known[name].timezone}, and its policy says {policy.timezone}",
+                    f'write timezone = "{known[name].timezone}"',
                 )
-                self._budget.policy_changed(connection, camera, new)
-                self._audit(
-                    connection,
-                    actor,
-                    "policy_changed",
-                    {"camera": camera, "version": new.version, "policy": json.loads(document)},
-                )
-            return applied
-
-        return write(self._engine, insert)
+            if policy.width < 0 or policy.height < 0:
+                raise Refused("invalid_policy", f"camera {name}: width and height are never negative", "in pixels")
+            if policy.slot_cores > _MOST_CORES:
+                raise Refused("invalid_policy", f"camera {name}: slot_cores is more than {_MOST_CORES}", "use fewer")
 
 
-def _current(connection: sa.Connection) -> dict[str, CameraPolicy]:
-    table, cameras = schema.policies, schema.cameras
-    last = (
-        sa.select(table.c.camera_id, sa.func.max(table.c.version).label("version"))
-        .group_by(table.c.camera_id)
-        .subquery()
-    )
-    rows = connection.execute(
-        sa.select(cameras.c.name, table.c.document, table.c.version)
-        .join(table, table.c.camera_id == cameras.c.id)
-        .join(last, sa.and_(last.c.camera_id == table.c.camera_id, last.c.version == table.c.version))
-        .order_by(cameras.c.name)
-    )
-    return {row.name: from_document(row.document, row.version) for row in rows}
+def _same(old: CameraPolicy, new: CameraPolicy) -> bool:
+    return replace(new, version=old.version) == old
 
 
-def _timezones(connection: sa.Connection) -> dict[str, str]:
-    table = schema.cameras
-    rows = connection.execute(sa.select(table.c.name, table.c.timezone).order_by(table.c.name))
-    return {row.name: row.timezone for row in rows}
-
-
-def _camera_ids(connection: sa.Connection) -> dict[str, int]:
-    table = schema.cameras
-    return {row.name: row.id for row in connection.execute(sa.select(table.c.name, table.c.id))}
-
-
-def _require_camera(name: str, known: Mapping[str, str]) -> None:
-    if name not in known:
-        raise Refused(
-            "unknown_camera", f"there is no camera {name!r}", f"cameras: {', '.join(sorted(known)) or 'none yet'}"
-        )
-
-
-def _checked(connection: sa.Connection, proposals: Mapping[str, CameraPolicy]) -> dict[str, CameraPolicy]:
-    """The current policies. Raises Refused for a proposal that breaks a rule beyond those of CameraPolicy itself."""
-    if not proposals:
-        raise Refused("invalid_policy", "no policy was given", "name at least one camera")
-    known = _timezones(connection)
-    for camera, policy in proposals.items():
-        _require_camera(camera, known)
-        check_timezone(policy.timezone)
-        if policy.timezone != known[camera]:
-            raise Refused(
-                "invalid_policy",
-                f"camera {camera} is in {known[camera]}, and its policy says {policy.timezone}",
-                f'write timezone = "{known[camera]}"',
-            )
-        if policy.width < 0 or policy.height < 0:
-            raise Refused("invalid_policy", f"camera {camera}: width and height are never negative", "in pixels")
-        if policy.slot_cores > _MOST_CORES:
-            raise Refused("invalid_policy", f"camera {camera}: slot_cores is more than {_MOST_CORES}", "use fewer")
-    return _current(connection)
-
-
-def _next_version(old: CameraPolicy | None, policy: CameraPolicy) -> CameraPolicy:
-    """The policy with the version it would get: the old one if nothing changes."""
-    if old is None:
-        return replace(policy, version=1)
-    if replace(policy, version=old.version) == old:
-        return old
-    return replace(policy, version=old.version + 1)
-
-
-def _confirmation(before: Mapping[str, CameraPolicy], proposals: Mapping[str, CameraPolicy]) -> str:
-    """Names these proposals on top of these versions, and nothing else."""
+def _confirmation(previews: Mapping[str, PolicyPreview]) -> str:
+    """Names these proposals on top of these versions; and what is overspent, where the owner was warned of it."""
     content = [
-        [camera, before[camera].version if camera in before else 0, to_document(policy)]
-        for camera, policy in sorted(proposals.items())
+        [camera, preview.replaces, to_document(preview.policy), preview.spent_nano if preview.over else None]
+        for camera, preview in previews.items()
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _warnings(camera: str, old: CameraPolicy | None, new: CameraPolicy, spent_nano: int) -> tuple[str, ...]:
-    """What the owner should know before confirming (privacy-model.md, section 5)."""
+def _warnings(old: CameraPolicy | None, preview: PolicyPreview) -> tuple[str, ...]:
+    """What the owner should know before confirming."""
+    camera, new = preview.camera, preview.policy
     found = []
-    if spent_nano > new.epsilon_nano:
+    if preview.over:
         found.append(
-            f"{camera}: under this policy {epsilon(spent_nano):g} has been spent at some moment, more than its budget "
-            f"of {epsilon(new.epsilon_nano):g}: for what was released already the guarantee is {epsilon(spent_nano):g}"
+            f"{camera}: under this policy {epsilon(preview.spent_nano):g} has been spent at some moment, more than its "
+            f"budget of {epsilon(new.epsilon_nano):g}; for what is released already the guarantee is "
+            f"{epsilon(preview.spent_nano):g}"
         )
-    if old is not None:
-        weaker = []
-        if new.epsilon_nano > old.epsilon_nano:
-            weaker.append("the budget grows")
-        if new.rho_us < old.rho_us:
-            weaker.append("shorter presence is protected")
-        if new.K < old.K:
-            weaker.append("fewer presence periods are protected")
-        if new.timing == "open" and old.timing != "open":
-            weaker.append("results no longer come at public times")
-        if weaker:
-            found.append(f"{camera}: this protects less than version {old.version}: {', '.join(weaker)}")
+    if old is None:
+        return tuple(found)
+    weaker = [
+        text
+        for text, holds in (
+            ("the budget grows", new.epsilon_nano > old.epsilon_nano),
+            ("only shorter presence is protected", new.rho_us < old.rho_us),
+            ("fewer presence periods are protected", old.K > new.K),
+            ("results no longer come at public times", new.timing == "open" and old.timing != "open"),
+        )
+        if holds
+    ]
+    if weaker:
+        found.append(f"{camera}: this protects less than version {old.version}: {', '.join(weaker)}")
+    if preview.unfinished:
+        found.append(f"{camera}: {len(preview.unfinished)} queries under way were admitted under version {old.version}")
     return tuple(found)

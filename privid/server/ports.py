@@ -3,10 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import sqlalchemy as sa
-
-from privid.domain.intervals import StepFunction
-from privid.domain.policy import CameraPolicy
 from privid.domain.release import Release
 
 
@@ -77,16 +73,3 @@ class QueryEngine(Protocol):
 
     def stop(self) -> None:
         """Stop working; what is unfinished resumes at the next start."""
-
-
-class Budget(Protocol):
-    """The ledger, as the services use it."""
-
-    def spent(self, camera: str, from_us: int, to_us: int) -> StepFunction:
-        """Nano-epsilon spent, over presence-period starts in [from_us, to_us)."""
-
-    def spent_under(self, camera: str, policy: CameraPolicy) -> StepFunction:
-        """What would be spent if `policy` held: all old charges derived again from their grids."""
-
-    def policy_changed(self, connection: sa.Connection, camera: str, policy: CameraPolicy) -> None:
-        """Derive the camera's charges again under `policy`, inside the transaction that makes it hold."""

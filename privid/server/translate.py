@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import grpc
 from sqlalchemy.exc import OperationalError
 
+from privid import ledger
 from privid.engine.errors import EngineError
-from privid.ledger import BudgetExceeded
 from privid.rpc.v1 import types_pb2
 from privid.server.errors import Refused
 from query_lang.errors import QueryError
@@ -59,6 +59,12 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "unknown_analyst": PublicError(grpc.StatusCode.NOT_FOUND, "No such analyst."),
     "already_exists": PublicError(grpc.StatusCode.ALREADY_EXISTS, "The name is taken."),
     "invalid_policy": PublicError(_INVALID, "The policy breaks a rule."),
+    "no_policy": PublicError(_STATE, "The camera has no policy, so nothing can be asked of it."),
+    "unknown_mask": PublicError(_INVALID, "The camera's policy has no such mask."),
+    "policy_changed": PublicError(grpc.StatusCode.ABORTED, "A policy changed while the query was planned."),
+    "request_id_reused": PublicError(
+        grpc.StatusCode.ALREADY_EXISTS, "The request id belongs to another query of the same analyst."
+    ),
     "stale_preview": PublicError(
         grpc.StatusCode.ABORTED, "A policy changed after the preview; look at a new one before applying."
     ),
@@ -67,6 +73,21 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "internal": PublicError(grpc.StatusCode.INTERNAL, "A failure of the system; the log has the incident."),
 }
 """Codes of the services. Those of the language are in `query_lang.errors`, all with the status of `query`."""
+
+
+_LEDGER_CODES: Mapping[type[ledger.LedgerError], str] = {
+    ledger.LossTooLarge: "invalid_request",
+    ledger.NoPolicy: "no_policy",
+    ledger.NotCancellable: "not_cancellable",
+    ledger.PolicyChanged: "policy_changed",
+    ledger.PolicyOverspent: "stale_preview",
+    ledger.RequestIdReused: "request_id_reused",
+    ledger.SchemeChanged: "invalid_policy",
+    ledger.StalePreview: "stale_preview",
+    ledger.UnknownCamera: "unknown_camera",
+    ledger.UnknownMask: "unknown_mask",
+    ledger.UnknownQuery: "unknown_query",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +119,7 @@ def _internal() -> Translated:
     return answer
 
 
-def _budget(refused: BudgetExceeded) -> Translated:
+def _budget(refused: ledger.BudgetExceeded) -> Translated:
     answer = _translated("budget_exceeded", refused.message, refused.hint)
     if refused.admissible_epsilon_nano is not None:
         answer.error.admissible_epsilon_nano = refused.admissible_epsilon_nano
@@ -129,8 +150,10 @@ def translate(error: Exception) -> Translated:
                 answer.error.line, answer.error.column = error.line or 0, error.column or 0
                 answer.error.length = error.span[1] - error.span[0]
             return answer
-        case BudgetExceeded():
+        case ledger.BudgetExceeded():
             return _budget(error)
+        case ledger.LedgerError() if type(error) in _LEDGER_CODES:
+            return _translated(_LEDGER_CODES[type(error)], error.message, error.hint)
         case EngineError() if error.code in PUBLIC_ERRORS:
             return _translated(error.code, error.message, error.hint)
         case TimeoutError():
