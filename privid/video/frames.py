@@ -1,0 +1,159 @@
+"""Reading chunks: exactly the frames of each interval, decoded by trusted code into memory that is then sealed.
+
+How many frames a chunk has, and when they were taken, follows from the catalog alone, which is public
+(privacy-model.md, section 1). A frame that cannot be decoded is therefore delivered black, never left out.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from privid.video.catalog import Catalog, Segment
+from privid.video.chunking import Chunk
+from privid.video.convert import Converter
+from privid.video.decode import SegmentDecoder
+from privid.video.frame_index import FrameIndex
+from privid.video.memory import FrameBuffer
+from privid.video.sampling import choose
+from privid.video.store import SegmentStore
+
+_log = logging.getLogger(__name__)
+
+_OPEN_SEGMENTS = 4
+"""Decoders that a reader keeps open. Each holds some 20 frames of its segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFrames:
+    """The frames of one chunk.
+
+    `fd` is a memfd, sealed against every change, with len(times_us) frames of `height` x `width` x 3 bytes (BGR,
+    uint8), one after the other; the receiver closes it. None if the chunk has no frames.
+    """
+
+    index: int
+    begin_us: int
+    end_us: int
+    fd: int | None
+    times_us: tuple[int, ...]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The chosen frames of one segment."""
+
+    segment: Segment
+    index: FrameIndex
+    positions: tuple[int, ...]
+
+
+def read_chunks(
+    catalog: Catalog,
+    store: SegmentStore,
+    camera: str,
+    chunks: Iterable[Chunk],
+    *,
+    fps: Fraction | None = None,
+    resize: tuple[int, int] | None = None,
+    decoder_threads: int = 1,
+) -> Iterator[ChunkFrames]:
+    """Decode chunks one after the other; fastest if they are in the order of time.
+
+    A frame belongs to a chunk iff begin <= its time < end; `fps` thins frames out (see `sampling.choose`). All frames
+    have the size `resize` (width, height), whatever the size of the segments they come from; without it, that of the
+    camera's earliest segment. At most one chunk is in memory here. Closing the iterator closes every file. Raises
+    UnknownCamera, StoreFailure (a segment file that is missing or cannot be opened), OSError (out of memory).
+    """
+    width, height = resize or catalog.frame_size(camera) or (0, 0)
+    reader = _Reader(catalog, store, camera, fps, Converter(width, height), decoder_threads)
+    try:
+        for chunk in chunks:
+            times, parts = reader.plan(chunk)
+            fd = reader.fill(parts, len(times), height, width) if times else None
+            yield ChunkFrames(chunk.index, chunk.begin_us, chunk.end_us, fd, times, height, width)
+    finally:
+        reader.close()
+
+
+class _Reader:
+    """The open segments of one camera."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: SegmentStore,
+        camera: str,
+        fps: Fraction | None,
+        converter: Converter,
+        threads: int,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._camera = camera
+        self._fps = fps
+        self._converter = converter
+        self._threads = threads
+        self._indexes: OrderedDict[int, FrameIndex] = OrderedDict()
+        self._decoders: OrderedDict[int, SegmentDecoder] = OrderedDict()
+
+    def plan(self, chunk: Chunk) -> tuple[tuple[int, ...], list[_Part]]:
+        """Times of the chosen frames of a chunk, and where they are."""
+        found = []
+        for segment in self._catalog.segments(self._camera, chunk.begin_us, chunk.end_us):
+            index = self._index(segment)
+            found.append((segment, index, index.within(chunk.begin_us, chunk.end_us)))
+        if not found:
+            return (), []
+        times = np.concatenate([index.times_us[within] for _, index, within in found])
+        chosen = choose(times, chunk.begin_us, self._fps)
+        parts, offset = [], 0
+        for segment, index, within in found:
+            count = within.stop - within.start
+            mine = chosen[(chosen >= offset) & (chosen < offset + count)] - offset + within.start
+            parts.append(_Part(segment, index, tuple(mine.tolist())))
+            offset += count
+        return tuple(times[chosen].tolist()), parts
+
+    def fill(self, parts: list[_Part], count: int, height: int, width: int) -> int:
+        """Decode the frames of a chunk into a new memfd; gives its descriptor, sealed."""
+        buffer = FrameBuffer(count, height, width)
+        try:
+            offset = 0
+            for part in parts:
+                slots = {position: offset + i for i, position in enumerate(part.positions)}
+                for position, frame in self._decoder(part).read(part.positions):
+                    buffer.write(slots.pop(position), self._converter.convert(frame))
+                if slots:
+                    _log.warning("%s: %d frames cannot be decoded, black instead", part.segment.path, len(slots))
+                offset += len(part.positions)
+            return buffer.seal()
+        finally:
+            buffer.close()
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._decoders:
+            self._decoders.popitem()[1].close()
+
+    def _index(self, segment: Segment) -> FrameIndex:
+        if segment.id not in self._indexes:
+            self._indexes[segment.id] = segment.index()
+            if len(self._indexes) > _OPEN_SEGMENTS:
+                self._indexes.popitem(last=False)
+        return self._indexes[segment.id]
+
+    def _decoder(self, part: _Part) -> SegmentDecoder:
+        key = part.segment.id
+        if key not in self._decoders:
+            if len(self._decoders) >= _OPEN_SEGMENTS:
+                self._decoders.popitem(last=False)[1].close()
+            path = self._store.path(part.segment.path)
+            self._decoders[key] = SegmentDecoder(path, part.index, threads=self._threads)
+        self._decoders.move_to_end(key)
+        return self._decoders[key]
