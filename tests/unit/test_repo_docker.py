@@ -171,4 +171,13 @@ def test_the_seccomp_profile_is_one() -> None:
         assert rule["names"]
         assert all(re.fullmatch(r"[a-z_0-9]+", name) for name in rule["names"])
     allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
-    assert {"unshare", "clone", "mount", "pivot_root", "seccomp", "landlock_create_ruleset"} <= allowed
+    needed = {"unshare", "setns", "clone", "mount", "mount_setattr", "umount2", "pivot_root", "sethostname"}
+    assert needed | {"seccomp", "landlock_create_ruleset", "pidfd_open", "memfd_create"} <= allowed
+
+
+def test_the_worker_image_has_the_guests_side_of_the_protocol_only() -> None:
+    stages = CHECKER.parse((DOCKER / "worker" / "Dockerfile").read_text())
+    steps = [f"{instruction.name} {instruction.rest}" for instruction in stages[0].instructions]
+    assert "COPY workers /opt/guest/workers" in steps
+    assert "RUN rm -rf /opt/guest/workers/host" in steps
+    assert not [step for step in steps if step.startswith("COPY") and ("privid " in step or "query_lang" in step)]
