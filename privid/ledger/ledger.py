@@ -1,0 +1,373 @@
+"""The budget of every camera, and the life of every query that spends it (privacy-model.md, sections 5 and 6)."""
+
+import secrets
+from collections.abc import Callable, Iterable
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import sqlalchemy as sa
+
+from privid.database.schema import cameras, charges, queries, releases, reservations
+from privid.database.transactions import reading, write
+from privid.domain.budget import Charge
+from privid.domain.intervals import StepFunction
+from privid.ledger import admission, audit, books, listing, rows, states, steps
+from privid.ledger.errors import (
+    BudgetExceeded,
+    IllegalTransition,
+    NotCancellable,
+    PolicyChanged,
+    RequestIdReused,
+    UnknownQuery,
+)
+from privid.ledger.values import Cancelled, QueryRecord, Refusal, Reservation, Reserved, State, Work
+
+_BY_REQUEST = (
+    sa.select(
+        queries.c.id,
+        queries.c.reservation_id,
+        queries.c.text,
+        queries.c.default_epsilon_nano,
+        queries.c.cancelled_us,
+        reservations.c.state,
+        reservations.c.visible_us,
+    )
+    .join(reservations)
+    .where(queries.c.analyst_id == sa.bindparam("analyst"), queries.c.request_id == sa.bindparam("request"))
+)
+_SAME_QUESTION = (
+    sa.select(reservations.c.id, reservations.c.state, reservations.c.visible_us)
+    .where(reservations.c.cache_key == sa.bindparam("key"), reservations.c.state.in_(states.LIVE))
+    .with_for_update()
+)
+_INSERT_RESERVATION = reservations.insert()
+_INSERT_QUERY = queries.insert()
+
+
+class Ledger:
+    """Admits, keeps and ends reservations. One instance may be used by many threads, one database by many processes.
+
+    Every method is one transaction, durable when it returns. `clock` gives microseconds since the epoch.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], int]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def reserve(self, reservation: Reservation) -> Reserved:
+        """Take a query's charges, all or none, before any frame is read (section 6, step 2).
+
+        The same request again (analyst and request id) is the same query. The same question (cache key), whoever asked
+        it, shares the reservation that is there, running or released, at no charge: its answer may be read for ever.
+
+        Raises BudgetExceeded where it does not fit, RequestIdReused, PolicyChanged, UnknownCamera, NoPolicy or
+        UnknownMask.
+        """
+        try:
+            return write(self._engine, partial(self._reserve, reservation))
+        except BudgetExceeded as refused:
+            write(self._engine, partial(self._record_refusal, reservation, refused))
+            raise
+
+    def would_admit(self, charged: Iterable[Charge]) -> tuple[Refusal, ...]:
+        """The places where these charges would be refused now; empty if they would be admitted. Nothing is written.
+
+        Raises UnknownCamera, NoPolicy or UnknownMask.
+        """
+        by_camera = {charge.camera: charge for charge in _joined(charged)}
+        with reading(self._engine) as connection:
+            found = books.read(connection, by_camera) if by_camera else {}
+            return tuple(
+                refusal
+                for name, book in found.items()
+                for refusal in admission.refusals(
+                    book,
+                    by_camera[name],
+                    admission.weigh(book, by_camera[name].losses),
+                    partial(steps.read, connection, book.camera_id),
+                )
+            )
+
+    def spent(self, camera: str, from_us: int, to_us: int) -> StepFunction:
+        """spent(tau), in nano-epsilon, for presence periods that start in [from_us, to_us).
+
+        Raises UnknownCamera or NoPolicy.
+        """
+        with reading(self._engine) as connection:
+            book = books.read(connection, [camera])[camera]
+            return admission.spent(book, partial(steps.read, connection, book.camera_id), from_us, to_us)
+
+    def remaining(self, camera: str, from_us: int, to_us: int) -> StepFunction:
+        """epsilon - spent(tau) on [from_us, to_us), in nano-epsilon; zero elsewhere, and where nothing is left.
+
+        Negative where a change of policy has left more spent than the budget. Raises UnknownCamera or NoPolicy.
+        """
+        with reading(self._engine) as connection:
+            book = books.read(connection, [camera])[camera]
+            spent = admission.spent(book, partial(steps.read, connection, book.camera_id), from_us, to_us)
+        return StepFunction.of([(from_us, to_us, book.policy.epsilon_nano)]) - spent
+
+    def spent_span(self, camera: str) -> tuple[int, int] | None:
+        """Presence periods that start outside of this interval have spent nothing; None if none has.
+
+        Raises UnknownCamera or NoPolicy.
+        """
+        with reading(self._engine) as connection:
+            book = books.read(connection, [camera])[camera]
+            found = steps.span(connection, book.camera_id)
+        return None if found is None else (found[0] - book.policy.rho_us, found[1])
+
+    def start(self, reservation_id: str) -> bool:
+        """Its first slot is about to be dispatched: from now on nothing is refunded. False if it had started before.
+
+        Raises IllegalTransition if it is finished, UnknownQuery.
+        """
+        return write(self._engine, partial(self._start, reservation_id))
+
+    def postpone(self, reservation_id: str, visible_us: int) -> None:
+        """Move the public moment of unfinished work to `visible_us`, never to an earlier one.
+
+        For a start that came later than planned: the new moment must follow from public times as well. Raises
+        IllegalTransition if the work is finished, UnknownQuery.
+        """
+        write(self._engine, partial(self._postpone, reservation_id, visible_us))
+
+    def release(self, reservation_id: str, document: str) -> None:
+        """Store the answer and end the reservation, in one transaction (section 6, step 4).
+
+        Raises IllegalTransition unless it is running: a second answer, or one that nobody waits for, is dropped.
+        """
+        write(self._engine, partial(self._release, reservation_id, document))
+
+    def fail(self, reservation_id: str, reason: str) -> bool:
+        """Give a reservation up after a failure of the system. True if its charges were returned: it had not started.
+
+        `reason` goes to the audit log only, so it may say more than an analyst may know. Raises IllegalTransition if it
+        is finished, UnknownQuery.
+        """
+        return write(self._engine, partial(self._fail, reservation_id, reason))
+
+    def cancel(self, query_id: str, *, actor: str) -> Cancelled:
+        """Withdraw a query. The work on it stops if no other query shares it; charges return if it had not started.
+
+        An answer that is stored but not yet public is withdrawn like a running query, so that nothing shows when it
+        was ready. Raises NotCancellable if the query has its answer, has failed or was cancelled; UnknownQuery.
+        """
+        return write(self._engine, partial(self._cancel, query_id, actor))
+
+    def unfinished(self) -> tuple[Work, ...]:
+        """Reserved and running work in the order it was admitted: what to take up again after a restart."""
+        with reading(self._engine) as connection:
+            return listing.unfinished(connection)
+
+    def query(self, query_id: str) -> QueryRecord:
+        """One query as its analyst may see it. Raises UnknownQuery."""
+        with reading(self._engine) as connection:
+            found = listing.records(connection, self._clock(), queries.c.id == query_id)
+        if not found:
+            raise UnknownQuery(query_id)
+        return found[0]
+
+    def queries(self, analyst_id: int | None = None, *, limit: int = 1_000) -> tuple[QueryRecord, ...]:
+        """The latest queries, of one analyst or of all, the newest first."""
+        conditions = [] if analyst_id is None else [queries.c.analyst_id == analyst_id]
+        with reading(self._engine) as connection:
+            return listing.records(connection, self._clock(), *conditions, limit=limit)
+
+    def release_of(self, query_id: str) -> str | None:
+        """The stored answer of a query, from its public moment on; None before, and for one that has no answer.
+
+        Raises UnknownQuery.
+        """
+        record = self.query(query_id)
+        if record.state is not State.RELEASED:
+            return None
+        with reading(self._engine) as connection:
+            return connection.scalar(
+                sa.select(releases.c.document).where(releases.c.reservation_id == record.reservation_id)
+            )
+
+    def _reserve(self, asked: Reservation, connection: sa.Connection) -> Reserved:
+        by_camera = {charge.camera: charge for charge in _joined(asked.charges)}
+        if by_camera:
+            books.lock(connection, by_camera)
+        now = self._clock()
+        if known := connection.execute(_BY_REQUEST, {"analyst": asked.analyst_id, "request": asked.request_id}).first():
+            if (known.text, known.default_epsilon_nano) != (asked.text, asked.default_epsilon_nano):
+                raise RequestIdReused(asked.request_id)
+            state = listing.public_state(State(known.state), known.visible_us, known.cancelled_us, now)
+            shared = known.id != known.reservation_id
+            return Reserved(known.id, known.reservation_id, state, known.visible_us, existing=True, shared=shared)
+        query_id = secrets.token_hex(16)
+        if same := connection.execute(_SAME_QUESTION, {"key": asked.cache_key}).first():
+            self._insert_query(connection, asked, query_id, same.id, now)
+            self._log(connection, now, asked, "query.shared", {"query": query_id, "reservation": same.id})
+            state = listing.public_state(State(same.state), same.visible_us, None, now)
+            return Reserved(query_id, same.id, state, same.visible_us, existing=True, shared=True)
+        found = books.read(connection, by_camera) if by_camera else {}
+        self._admit(connection, asked, query_id, [(book, by_camera[name]) for name, book in found.items()], now)
+        return Reserved(query_id, query_id, State.RESERVED, asked.visible_us, existing=False, shared=False)
+
+    def _admit(
+        self,
+        connection: sa.Connection,
+        asked: Reservation,
+        query_id: str,
+        charged: list[tuple[books.Book, Charge]],
+        now: int,
+    ) -> None:
+        refusals: list[Refusal] = []
+        added: list[tuple[books.Book, dict[str, StepFunction]]] = []
+        for book, charge in charged:
+            planned = asked.policy_versions.get(book.camera)
+            if planned != book.policy.version:
+                raise PolicyChanged(book.camera, planned, book.policy.version)
+            weighed = admission.weigh(book, charge.losses)
+            added.append((book, weighed))
+            read = partial(steps.read, connection, book.camera_id)
+            refusals.extend(admission.refusals(book, charge, weighed, read))
+        if refusals:
+            raise BudgetExceeded(refusals)
+        connection.execute(
+            _INSERT_RESERVATION,
+            {
+                "id": query_id,
+                "cache_key": asked.cache_key,
+                "plan": asked.plan,
+                "certificate": asked.certificate,
+                "state": State.RESERVED.value,
+                "reserved_us": now,
+                "visible_us": asked.visible_us,
+            },
+        )
+        self._insert_query(connection, asked, query_id, query_id, now)
+        raw = [rows.row(query_id, book, loss) for book, charge in charged for loss in charge.losses]
+        if raw:
+            connection.execute(rows.INSERT, raw)
+        for book, weighed in added:
+            for mask, function in weighed.items():
+                steps.add(connection, book.camera_id, mask, function)
+        cameras_charged = {book.camera: book.policy.version for book, _ in charged}
+        self._log(
+            connection, now, asked, "query.reserved",
+            {"query": query_id, "cache_key": asked.cache_key, "text": asked.text, "policies": cameras_charged},
+        )  # fmt: skip
+
+    def _insert_query(
+        self, connection: sa.Connection, asked: Reservation, query_id: str, reservation_id: str, now: int
+    ) -> None:
+        connection.execute(
+            _INSERT_QUERY,
+            {
+                "id": query_id,
+                "analyst_id": asked.analyst_id,
+                "request_id": asked.request_id,
+                "text": asked.text,
+                "default_epsilon_nano": asked.default_epsilon_nano,
+                "reservation_id": reservation_id,
+                "submitted_us": now,
+            },
+        )
+
+    def _record_refusal(self, asked: Reservation, refused: BudgetExceeded, connection: sa.Connection) -> None:
+        places = [[r.camera, r.from_us, r.to_us, r.left_nano, r.asked_nano] for r in refused.refusals]
+        self._log(connection, self._clock(), asked, "query.refused", {"text": asked.text, "refusals": places})
+
+    def _start(self, reservation_id: str, connection: sa.Connection) -> bool:
+        state = states.lock(connection, reservation_id)
+        if state is State.RUNNING:
+            return False
+        now = self._clock()
+        states.move(connection, reservation_id, state, State.RUNNING, now)
+        self._log_work(connection, now, "query.started", reservation_id)
+        return True
+
+    def _postpone(self, reservation_id: str, visible_us: int, connection: sa.Connection) -> None:
+        state = states.lock(connection, reservation_id)
+        if state not in states.UNFINISHED:
+            raise IllegalTransition(reservation_id, state, State.RUNNING)
+        connection.execute(
+            reservations.update()
+            .where(reservations.c.id == reservation_id, reservations.c.visible_us < visible_us)
+            .values(visible_us=visible_us)
+        )
+
+    def _release(self, reservation_id: str, document: str, connection: sa.Connection) -> None:
+        state = states.lock(connection, reservation_id)
+        digest = sha256(document.encode()).hexdigest()
+        now = self._clock()
+        states.move(connection, reservation_id, state, State.RELEASED, now)
+        connection.execute(
+            releases.insert(), {"reservation_id": reservation_id, "document": document, "released_us": now}
+        )
+        self._log_work(connection, now, "query.released", reservation_id, sha256=digest)
+
+    def _fail(self, reservation_id: str, reason: str, connection: sa.Connection) -> bool:
+        self._lock_cameras_of(connection, reservation_id)
+        state = states.lock(connection, reservation_id)
+        refunded = state is states.REFUNDED_FROM and self._refund(connection, reservation_id)
+        now = self._clock()
+        states.move(connection, reservation_id, state, State.FAILED, now)
+        self._log_work(connection, now, "query.failed", reservation_id, reason=reason, refunded=refunded)
+        return refunded
+
+    def _cancel(self, query_id: str, actor: str, connection: sa.Connection) -> Cancelled:
+        reservation_id = connection.scalar(sa.select(queries.c.reservation_id).where(queries.c.id == query_id))
+        if reservation_id is None:
+            raise UnknownQuery(query_id)
+        self._lock_cameras_of(connection, reservation_id)
+        state = states.lock(connection, reservation_id)
+        now = self._clock()
+        shown = listing.records(connection, now, queries.c.id == query_id)[0].state
+        if shown not in states.UNFINISHED:
+            raise NotCancellable(query_id, shown)
+        connection.execute(queries.update().where(queries.c.id == query_id).values(cancelled_us=now))
+        others = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(queries)
+            .where(queries.c.reservation_id == reservation_id, queries.c.cancelled_us.is_(None))
+        )
+        stopped = not others and state in states.UNFINISHED
+        refunded = stopped and state is states.REFUNDED_FROM and self._refund(connection, reservation_id)
+        if stopped:
+            states.move(connection, reservation_id, state, State.CANCELLED, now)
+        audit.append(
+            connection, now, actor, "query.cancelled",
+            {"query": query_id, "reservation": reservation_id, "stopped": stopped, "refunded": refunded},
+        )  # fmt: skip
+        return Cancelled(reservation_id, stopped, refunded)
+
+    def _lock_cameras_of(self, connection: sa.Connection, reservation_id: str) -> None:
+        charged = sa.select(cameras.c.name).join(charges).where(charges.c.reservation_id == reservation_id).distinct()
+        names = connection.scalars(charged).all()
+        if names:
+            books.lock(connection, names)
+
+    def _refund(self, connection: sa.Connection, reservation_id: str) -> bool:
+        """Return exactly what the reservation's charges add to the stored functions now."""
+        mine = charges.c.reservation_id == reservation_id
+        for (camera_id, mask), function in rows.by_mask(rows.counted(connection, mine)).items():
+            steps.add(connection, camera_id, mask, function.scale(-1))
+        connection.execute(
+            charges.update().where(mine, charges.c.refunded_us.is_(None)).values(refunded_us=self._clock())
+        )
+        return True
+
+    def _log_work(
+        self, connection: sa.Connection, now: int, event: str, reservation_id: str, **details: str | bool
+    ) -> None:
+        audit.append(connection, now, "engine", event, {"reservation": reservation_id, **details})
+
+    def _log(
+        self, connection: sa.Connection, now: int, asked: Reservation, event: str, document: dict[str, Any]
+    ) -> None:
+        audit.append(connection, now, f"analyst:{asked.analyst_id}", event, document)
+
+
+def _joined(charged: Iterable[Charge]) -> list[Charge]:
+    """One charge a camera."""
+    losses: dict[str, list[Any]] = {}
+    for charge in charged:
+        losses.setdefault(charge.camera, []).extend(charge.losses)
+    return [Charge(camera, tuple(found)) for camera, found in losses.items()]

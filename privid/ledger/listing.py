@@ -1,0 +1,76 @@
+"""Reading queries back: what an analyst may see of them, and what the engine has to take up again."""
+
+import sqlalchemy as sa
+
+from privid.database.schema import queries, reservations
+from privid.ledger import states
+from privid.ledger.values import QueryRecord, State, Work
+
+
+def public_state(state: State, visible_us: int, cancelled_us: int | None, now_us: int) -> State:
+    """The state that an analyst sees.
+
+    When an answer was stored may depend on what the video shows, so it counts as running until its public moment
+    (privacy-model.md, section 7). A query that its analyst withdrew stays cancelled, whatever became of the work.
+    """
+    if cancelled_us is not None:
+        return State.CANCELLED
+    if state is State.RELEASED and now_us < visible_us:
+        return State.RUNNING
+    return state
+
+
+def records(
+    connection: sa.Connection, now_us: int, *where: sa.ColumnElement[bool], limit: int | None = None
+) -> tuple[QueryRecord, ...]:
+    """Queries that meet the conditions, the newest first."""
+    found = connection.execute(
+        sa.select(
+            queries,
+            reservations.c.state,
+            reservations.c.visible_us,
+            reservations.c.plan,
+            reservations.c.certificate,
+        )
+        .join(reservations)
+        .where(*where)
+        .order_by(queries.c.submitted_us.desc(), queries.c.id)
+        .limit(limit)
+    )
+    return tuple(
+        QueryRecord(
+            id=row.id,
+            analyst_id=row.analyst_id,
+            request_id=row.request_id,
+            text=row.text,
+            default_epsilon_nano=row.default_epsilon_nano,
+            state=public_state(State(row.state), row.visible_us, row.cancelled_us, now_us),
+            submitted_us=row.submitted_us,
+            visible_us=row.visible_us,
+            reservation_id=row.reservation_id,
+            plan=row.plan,
+            certificate=row.certificate,
+        )
+        for row in found
+    )
+
+
+def unfinished(connection: sa.Connection) -> tuple[Work, ...]:
+    """Reserved and running reservations in the order they were admitted."""
+    found = connection.execute(
+        sa.select(
+            reservations.c.id,
+            reservations.c.state,
+            queries.c.analyst_id,
+            queries.c.text,
+            queries.c.default_epsilon_nano,
+            reservations.c.plan,
+            reservations.c.certificate,
+            reservations.c.reserved_us,
+            reservations.c.visible_us,
+        )
+        .join(queries, queries.c.id == reservations.c.id)
+        .where(reservations.c.state.in_(states.UNFINISHED))
+        .order_by(reservations.c.reserved_us, reservations.c.id)
+    )
+    return tuple(Work(row.id, State(row.state), *row[2:]) for row in found)

@@ -1,0 +1,232 @@
+"""Versions of a camera's policy, and what a new one means for what is spent (privacy-model.md, section 5).
+
+A version is never edited. The ledger belongs to the camera: a new version re-derives every old charge whose segments,
+K or k_m grow, and leaves the others as they are, so no change of policy ever makes a charge smaller. The masks of all
+versions stay in force with the terms that they had last.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import sqlalchemy as sa
+
+from privid.database.schema import cameras, charges, loss_steps, mask_terms, policies, reservations
+from privid.database.transactions import reading, write
+from privid.domain.intervals import StepFunction
+from privid.domain.loss_profile import spending
+from privid.domain.policy import BOUNDARIES, CameraPolicy, MaskPolicy
+from privid.domain.policy_document import to_document
+from privid.ledger import audit, books, rows, states, steps
+from privid.ledger.errors import PolicyOverspent, SchemeChanged, StalePreview, UnknownCamera
+from privid.ledger.values import PolicyPreview, Span
+
+
+class Policies:
+    """The policies of all cameras; the only writer of their versions.
+
+    `clock` gives microseconds since the epoch.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], int]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def current(self, camera: str) -> CameraPolicy:
+        """The policy in force. Raises UnknownCamera or NoPolicy."""
+        with reading(self._engine) as connection:
+            return books.read(connection, [camera])[camera].policy
+
+    def all_current(self) -> dict[str, CameraPolicy]:
+        """The policies in force, by camera; cameras without one are left out."""
+        with reading(self._engine) as connection:
+            names = connection.scalars(
+                sa.select(cameras.c.name).join(policies).group_by(cameras.c.name).order_by(cameras.c.name)
+            ).all()
+            return {name: book.policy for name, book in books.read(connection, names).items()} if names else {}
+
+    def versions(self, camera: str) -> tuple[CameraPolicy, ...]:
+        """Every version so far, the oldest first. Raises UnknownCamera."""
+        with reading(self._engine) as connection:
+            return _versions(connection, _camera_id(connection, camera))
+
+    def preview(self, camera: str, policy: CameraPolicy) -> PolicyPreview:
+        """What `policy` would mean as the next version; nothing is written. Its own `version` is not looked at.
+
+        Raises UnknownCamera or SchemeChanged.
+        """
+        with reading(self._engine) as connection:
+            return _Change(connection, camera, policy).preview()
+
+    def put(
+        self, camera: str, policy: CameraPolicy, *, actor: str, confirmed: PolicyPreview | None = None
+    ) -> CameraPolicy:
+        """Make `policy` the next version, re-deriving what is spent, in one transaction. Returns it with its version.
+
+        `confirmed` is the preview that the owner has seen and agreed to.
+
+        Raises StalePreview if that no longer holds, PolicyOverspent if spending would exceed epsilon and no preview
+        was confirmed; UnknownCamera or SchemeChanged as `preview`.
+        """
+        return write(self._engine, partial(self._put, camera, policy, actor, confirmed))
+
+    def _put(
+        self, camera: str, policy: CameraPolicy, actor: str, confirmed: PolicyPreview | None, connection: sa.Connection
+    ) -> CameraPolicy:
+        books.lock(connection, [camera])
+        change = _Change(connection, camera, policy)
+        preview = change.preview()
+        if confirmed is not None and (confirmed.policy, confirmed.replaces) != (preview.policy, preview.replaces):
+            raise StalePreview(camera)
+        if preview.over:
+            if confirmed is None:
+                raise PolicyOverspent(preview)
+            if preview.spent_nano > confirmed.spent_nano:
+                raise StalePreview(camera)
+        now = self._clock()
+        change.apply(now)
+        audit.append(
+            connection,
+            now,
+            actor,
+            "policy.set",
+            {
+                "camera": camera,
+                "version": change.policy.version,
+                "policy": to_document(change.policy),
+                "spent_nano": preview.spent_nano,
+                "rederived": preview.rederived,
+            },
+        )
+        return change.policy
+
+
+class _Change:
+    """One change of policy: computed once, then shown or applied."""
+
+    def __init__(self, connection: sa.Connection, camera: str, policy: CameraPolicy) -> None:
+        self._connection = connection
+        self._camera = camera
+        self._camera_id = _camera_id(connection, camera)
+        past = _versions(connection, self._camera_id)
+        self._previous = past[-1] if past else None
+        self.policy = replace(policy, version=self._previous.version + 1 if self._previous else 1)
+        for earlier in past:
+            _require_same_schemes(camera, earlier, self.policy)
+        self._ever = _mask_terms(connection, self._camera_id)
+        terms = books.in_force(self.policy, self._ever)
+        self._segment_us = {mask: mask_policy.rho_us for mask, mask_policy in terms.items()}
+        self._grown: list[rows.CountedLoss] = []
+        changes: dict[str, list[StepFunction]] = {}
+        for charge in rows.counted(connection, charges.c.camera_id == self._camera_id):
+            grown = charge.under(terms[charge.loss.mask], self.policy.K)
+            if grown != charge:
+                self._grown.append(grown)
+                changes.setdefault(charge.loss.mask, []).append(grown.function() - charge.function())
+        self._changes = {mask: StepFunction.total(functions) for mask, functions in changes.items()}
+
+    def preview(self) -> PolicyPreview:
+        """What it means."""
+        stored = _stored(self._connection, self._camera_id)
+        joint = {mask: function + self._changes.get(mask, StepFunction()) for mask, function in stored.items()}
+        spent = spending(joint, self._segment_us, self.policy.rho_us)
+        over = tuple(Span(*step) for step in spent if step.value > self.policy.epsilon_nano)
+        return PolicyPreview(
+            camera=self._camera,
+            policy=self.policy,
+            replaces=self._previous.version if self._previous else None,
+            spent_nano=spent.maximum(),
+            spent_before_nano=self._spent_before(stored),
+            over=over,
+            rederived=len(self._grown),
+            unfinished=self._unfinished(),
+        )
+
+    def _spent_before(self, stored: dict[str, StepFunction]) -> int:
+        if self._previous is None:
+            return 0
+        lengths = {mask: terms.rho_us for mask, terms in books.in_force(self._previous, self._ever).items()}
+        return spending(stored, lengths, self._previous.rho_us).maximum()
+
+    def _unfinished(self) -> tuple[str, ...]:
+        found = self._connection.scalars(
+            sa.select(reservations.c.id)
+            .join(charges)
+            .where(charges.c.camera_id == self._camera_id, reservations.c.state.in_(states.UNFINISHED))
+            .group_by(reservations.c.id, reservations.c.reserved_us)
+            .order_by(reservations.c.reserved_us)
+        )
+        return tuple(found)
+
+    def apply(self, now_us: int) -> None:
+        """Write the version, its masks' terms and the charges as they are counted from now on."""
+        self._connection.execute(
+            policies.insert(),
+            {
+                "camera_id": self._camera_id,
+                "version": self.policy.version,
+                "document": to_document(self.policy),
+                "created_us": now_us,
+            },
+        )
+        here = mask_terms.c.camera_id == self._camera_id
+        self._connection.execute(mask_terms.delete().where(here, mask_terms.c.mask.in_(list(self.policy.masks))))
+        if self.policy.masks:
+            self._connection.execute(
+                mask_terms.insert(),
+                [
+                    {"camera_id": self._camera_id, "mask": mask, "rho_us": terms.rho_us, "segments": terms.segments}
+                    for mask, terms in self.policy.masks.items()
+                ],
+            )
+        if self._grown:
+            self._connection.execute(
+                charges.update()
+                .where(charges.c.id == sa.bindparam("charge"))
+                .values(
+                    segment_us=sa.bindparam("longer"), weight=sa.bindparam("heavier"), cap_holds=sa.bindparam("capped")
+                ),
+                [
+                    {"charge": c.id, "longer": c.segment_us, "heavier": c.weight, "capped": c.cap_holds}
+                    for c in self._grown
+                ],
+            )
+        for mask, change in self._changes.items():
+            steps.add(self._connection, self._camera_id, mask, change)
+
+
+def _camera_id(connection: sa.Connection, camera: str) -> int:
+    found = connection.scalar(sa.select(cameras.c.id).where(cameras.c.name == camera))
+    if found is None:
+        raise UnknownCamera(camera)
+    return int(found)
+
+
+def _versions(connection: sa.Connection, camera_id: int) -> tuple[CameraPolicy, ...]:
+    query = (
+        sa.select(policies.c.document, policies.c.version)
+        .where(policies.c.camera_id == camera_id)
+        .order_by(policies.c.version)
+    )
+    return tuple(books.decode(*row) for row in connection.execute(query))
+
+
+def _mask_terms(connection: sa.Connection, camera_id: int) -> dict[str, MaskPolicy]:
+    query = sa.select(mask_terms).where(mask_terms.c.camera_id == camera_id)
+    return {row.mask: MaskPolicy(row.rho_us, row.segments) for row in connection.execute(query)}
+
+
+def _stored(connection: sa.Connection, camera_id: int) -> dict[str, StepFunction]:
+    used = sa.select(loss_steps.c.mask).where(loss_steps.c.camera_id == camera_id).distinct()
+    first, last = steps.span(connection, camera_id) or (0, 0)
+    return {mask: steps.read(connection, camera_id, mask, first, last) for mask in connection.scalars(used).all()}
+
+
+def _require_same_schemes(camera: str, old: CameraPolicy, new: CameraPolicy) -> None:
+    """Old charges counted `g` slots a chunk, so under its name a scheme may only become stricter: hard is strictest."""
+    for name, scheme in new.regions.items():
+        before = old.regions.get(name)
+        if before is None:
+            continue
+        if before.names != scheme.names or BOUNDARIES.index(scheme.boundary) > BOUNDARIES.index(before.boundary):
+            raise SchemeChanged(camera, name)
