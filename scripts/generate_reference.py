@@ -58,16 +58,13 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
 
 
 def _help(text: str | None) -> str:
-    """A command's help, its examples (lines that begin with a dollar sign) as a block."""
-    lines, inside = [], False
+    """A command's help; its example as a block."""
+    lines = []
     for line in inspect.cleandoc(text or "").replace("\b\n", "").splitlines():
-        example = line.lstrip().startswith("$ ")
-        if example != inside:
-            lines.append("```console" if example else "```")
-            inside = example
-        lines.append(line.strip() if example else line.rstrip())
-    if inside:
-        lines.append("```")
+        if line.startswith("Example: "):
+            lines += ["```console", f"$ {line.removeprefix('Example: ')}", "```"]
+        else:
+            lines.append(line.rstrip())
     return "\n".join(lines)
 
 

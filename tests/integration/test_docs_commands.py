@@ -1,0 +1,180 @@
+"""Every command and every example in the documentation works: each page's commands run, in order, in an empty home.
+
+A page's ```sh and ```console blocks are one script, run from a folder that holds `examples/` as the repository does. A
+command line of a console block begins with `$ `; `# exit status N` behind a command says that it fails, and how. A page
+that goes on where another one ends says so: `<!-- commands: after tutorial/first-query.md -->`. What cannot run here is
+listed in ELSEWHERE with the reason and the check that stands for it.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+SECONDS = 200
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_AFTER = re.compile(r"<!-- commands: after (\S+) -->")
+_STATUS = re.compile(r"#.*\bexit status (\d)")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a page, with the exit status that the page says it has."""
+
+    text: str
+    status: int
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [body for language, body in _FENCE.findall(page.read_text()) if language in languages]
+
+
+def commands(page: Path) -> Iterator[Command]:
+    for language, body in _FENCE.findall(page.read_text()):
+        if language == "console":
+            body = re.sub(r"\\\n> *", "", body)
+            lines = [line[2:] for line in body.splitlines() if line.startswith("$ ")]
+        elif language == "sh":
+            lines = body.replace("\\\n", " ").splitlines()
+        else:
+            continue
+        for line in lines:
+            if line.strip() and not line.lstrip().startswith("#"):
+                status = _STATUS.search(line)
+                yield Command(line.strip(), int(status[1]) if status else 0)
+
+
+def _make_target_exists(text: str) -> None:
+    (target, *_) = [word for word in text.split("#")[0].split()[1:] if "=" not in word]
+    assert re.search(rf"^{re.escape(target)}:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE), text
+
+
+def _compose_service_exists(text: str) -> None:
+    services = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+    words = text.split("#")[0].split()
+    assert words[:4] == ["docker", "compose", "-f", "docker/compose.yaml"], text
+    assert [word for word in words[5:] if word in services], text
+
+
+ELSEWHERE: list[tuple[re.Pattern[str], str, Callable[[str], None]]] = [
+    (re.compile(r"make "), "would build environments and run these tests; CI runs them", _make_target_exists),
+    (re.compile(r"docker "), "no container engine here; see `make docker-check`", _compose_service_exists),
+]
+
+
+def elsewhere(command: Command) -> Callable[[str], None] | None:
+    return next((check for pattern, _, check in ELSEWHERE if pattern.match(command.text)), None)
+
+
+def script_of(page: Path) -> list[Command]:
+    """The commands of a page that can run, after those of the page that it goes on from."""
+    before = _AFTER.search(page.read_text())
+    first = script_of(DOCS / before[1]) if before else []
+    return [*first, *(command for command in commands(page) if elsewhere(command) is None)]
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+def bash(script: list[Command], ports: list[int]) -> str:
+    """The script as bash sees it: one shell for the page, ports that nobody else uses, an echo of each command."""
+    lines = ["set -uo pipefail", "trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT"]
+    for command in script:
+        text = command.text.replace("7741", str(ports[0])).replace("7742", str(ports[1]))
+        lines.append(f"echo {json.dumps('$ ' + text.replace('$', chr(92) + '$'))}")
+        lines.append(text)
+        if text.split("#")[0].rstrip().endswith("&"):
+            wait = f"until (exec 3<>/dev/tcp/127.0.0.1/{ports[0]}) 2>/dev/null; do sleep 0.1; done"
+            lines.append(f"timeout 60 bash -c '{wait}' || exit 97")
+        else:
+            lines.append(f'status=$?; [ $status = {command.status} ] || {{ echo "exit status $status"; exit 98; }}')
+    return "\n".join(lines)
+
+
+def pages_with_commands() -> list[Path]:
+    return [page for page in PAGES if any(elsewhere(command) is None for command in commands(page))]
+
+
+@pytest.mark.parametrize("page", pages_with_commands(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
+    ports = free_ports(2)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    environment = {
+        "HOME": str(tmp_path),
+        "LANG": "C.UTF-8",
+        "NO_COLOR": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PRIVID_LISTEN": f"127.0.0.1:{ports[0]}",
+        "PRIVID_ADMIN_LISTEN": f"127.0.0.1:{ports[1]}",
+    }
+    done = subprocess.run(
+        ["bash", "-c", bash(script_of(page), ports)],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Traceback" not in done.stdout, done.stdout[-6000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_cannot_run_here_exists(page: Path) -> None:
+    for command in commands(page):
+        if check := elsewhere(command):
+            check(command.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_parse(page: Path) -> None:
+    for body in blocks(page, "python"):
+        ast.parse(body)
+    for body in blocks(page, "toml"):
+        tomllib.loads(body)
+    for body in blocks(page, "json"):
+        json.loads(body)
+    for body in blocks(page, "yaml"):
+        yaml.safe_load(body)
+
+
+def test_every_block_says_what_it_is() -> None:
+    known = {"console", "sh", "python", "toml", "json", "yaml", "sql", "text"}
+    unknown = {
+        f"{page.relative_to(ROOT)}: {fence}"
+        for page in PAGES
+        for fence in re.findall(r"^```(\w+)$", page.read_text(), re.MULTILINE)
+        if fence not in known
+    }
+    assert unknown == set()
+
+
+def test_the_harness_notices_a_command_that_fails(tmp_path: Path) -> None:
+    def run(*script: Command) -> int:
+        return subprocess.run(["bash", "-c", bash(list(script), [1, 2])], cwd=tmp_path, capture_output=True).returncode
+
+    assert run(Command("true", 0), Command("false # exit status 1", 1)) == 0
+    assert run(Command("false", 0), Command("true", 0)) == 98
+    assert run(Command("true # exit status 2", 2)) == 98
