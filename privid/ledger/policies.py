@@ -5,7 +5,7 @@ K or k_m grow, and leaves the others as they are, so no change of policy ever ma
 versions stay in force with the terms that they had last.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -69,6 +69,21 @@ class Policies:
         was confirmed; UnknownCamera or SchemeChanged as `preview`.
         """
         return write(self._engine, partial(self._put, camera, policy, actor, confirmed))
+
+    def put_all(self, confirmed: Mapping[str, PolicyPreview], *, actor: str) -> dict[str, CameraPolicy]:
+        """Make the previewed policies of several cameras hold: all in one transaction, or none.
+
+        Raises as `put`.
+        """
+
+        def work(connection: sa.Connection) -> dict[str, CameraPolicy]:
+            books.lock(connection, confirmed)
+            return {
+                camera: self._put(camera, preview.policy, actor, preview, connection)
+                for camera, preview in sorted(confirmed.items())
+            }
+
+        return write(self._engine, work)
 
     def _put(
         self, camera: str, policy: CameraPolicy, actor: str, confirmed: PolicyPreview | None, connection: sa.Connection
