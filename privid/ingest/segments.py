@@ -12,7 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from privid.ingest.errors import BadVideoFile
-from privid.ingest.source import Integers, Packets, demux, open_source, video_stream
+from privid.ingest.source import REMUX, Integers, Packets, demux, open_source, video_stream
 from privid.video.decode import READ_OPTIONS
 
 SEGMENT_US = 60_000_000
@@ -102,7 +102,7 @@ def _copy(path: Path, plans: list[_Plan], new_file: NewFile) -> list[Path]:
             files.append(file)
             try:
                 with av.open(str(file), "w", options=_MP4_OPTIONS if mp4 else {}) as target:
-                    copy = target.add_stream_from_template(stream)
+                    copy = target.add_stream_from_template(stream, opaque=True)
                     for decode_tick, tick in zip(plan.decode_ticks, plan.presentation_ticks, strict=True):
                         packet = next(packets)
                         packet.stream = copy
@@ -135,6 +135,8 @@ def _check(path: Path, file: Path, plan: _Plan, advance: Advance) -> Written:
                 advance(1)
     except FFmpegError as error:
         raise BadVideoFile(f"{path} cannot be decoded: {error.strerror or error}") from None
+    if any(later <= earlier for earlier, later in pairwise(decoded)):
+        raise BadVideoFile(f"{path}: frames do not come in the order of their times: {REMUX.format(name=path.name)}")
     ratio = plan.packets.time_base / time_base
     ticks = np.array([_rescale(tick, ratio) for tick in plan.presentation_ticks.tolist()], dtype=np.int64)
     shown = plan.packets.shown[plan.first : plan.last]
@@ -150,8 +152,8 @@ def _check(path: Path, file: Path, plan: _Plan, advance: Advance) -> Written:
         different = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
         raise BadVideoFile(f"{path} changes its picture size ({different}): cut it there and import the parts")
     ordered = np.sort(ticks[shown])
-    clean = plan.packets.clean[plan.first : plan.last] & shown
-    entry_ticks = [tick for tick in ticks[clean].tolist() if decoded[tick]]
+    keys = plan.packets.keys[plan.first : plan.last] & shown
+    entry_ticks = [tick for tick in ticks[keys].tolist() if decoded[tick]]
     # Decoding always starts at the first packet, even if an edit list hides it.
     entries = {0: int(ticks[0])}
     for tick in entry_ticks:

@@ -26,7 +26,7 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf"
 _CODECS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1"})
 _MAX_REORDERING = 64
 """Frames are decoded at most some 16 places before or after they are shown; more is another clock."""
-_REMUX = "rewrite its time stamps with ffmpeg -i {name} -c copy -fflags +genpts out.mp4, and import that"
+REMUX = "rewrite its time stamps with ffmpeg -i {name} -c copy -fflags +genpts out.mp4, and import that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,14 @@ class Packets:
     """The packets of a video stream in decoding order, without their data.
 
     `ticks` presentation timestamps in units of `time_base` seconds, all different; `shown` is False for packets that
-    an edit list hides; `clean` is True where the stream can be cut: a key frame that everything before precedes and
-    everything behind follows in the order of presentation too. `skipped` packets of the file come before the first key
+    an edit list hides. `keys` is True for key frames from which everything that is shown later can be decoded; `clean`
+    for those where the stream can be cut, since everything behind is shown later. `skipped` packets of the file come before the first key
     frame and are left out. `frame_ticks` is how long one frame is shown, nominally.
     """
 
     ticks: Integers
     shown: npt.NDArray[np.bool_]
+    keys: npt.NDArray[np.bool_]
     clean: npt.NDArray[np.bool_]
     skipped: int
     time_base: Fraction
@@ -101,7 +102,7 @@ def read_packets(path: Path) -> Packets:
         stream = video_stream(container, path)
         time_base = stream.time_base
         if time_base is None or time_base <= 0:
-            raise BadVideoFile(f"{path} has no time base: {_REMUX.format(name=path.name)}")
+            raise BadVideoFile(f"{path} has no time base: {REMUX.format(name=path.name)}")
         ticks: list[int] = []
         keys: list[bool] = []
         shown: list[bool] = []
@@ -112,7 +113,7 @@ def read_packets(path: Path) -> Packets:
                 tick = packet.dts  # frames are shown in the order of decoding
             if tick is None:
                 raise BadVideoFile(
-                    f"{path} does not say when frame {len(ticks)} is shown: {_REMUX.format(name=path.name)}"
+                    f"{path} does not say when frame {len(ticks)} is shown: {REMUX.format(name=path.name)}"
                 )
             if packet.is_corrupt:
                 at = _seconds(tick - (ticks[0] if ticks else tick), time_base)
@@ -130,7 +131,7 @@ def read_packets(path: Path) -> Packets:
         raise BadVideoFile(f"{path} is truncated: it ends after {len(ticks)} of {promised} frames")
     frame_ticks = 1 / (rate * time_base) if rate else Fraction(duration)
     if frame_ticks <= 0:
-        raise BadVideoFile(f"{path} does not tell its frame rate: {_REMUX.format(name=path.name)}")
+        raise BadVideoFile(f"{path} does not tell its frame rate: {REMUX.format(name=path.name)}")
     _require_one_clock(np.array(ticks), time_base, path)
     if not any(keys):
         raise BadVideoFile(f"{path} has no key frame, so nothing of it can be decoded")
@@ -139,7 +140,10 @@ def read_packets(path: Path) -> Packets:
     seen &= array >= array[0]  # frames before the first key frame depend on others that the file does not have
     if not seen.any():
         raise BadVideoFile(f"{path} has no frames that can be decoded")
-    return Packets(array, seen, _clean(array, np.array(keys[skipped:])), skipped, time_base, frame_ticks, codec)
+    # A key frame that is shown before one decoded earlier would leave a frame behind it that needs that one.
+    entries = np.array(keys[skipped:]) & (array == np.maximum.accumulate(array))
+    clean = entries & (array == np.minimum.accumulate(array[::-1])[::-1])
+    return Packets(array, seen, entries, clean, skipped, time_base, frame_ticks, codec)
 
 
 def demux(container: InputContainer, stream: VideoStream, path: Path) -> Iterator["av.Packet[av.VideoStream]"]:
@@ -159,18 +163,11 @@ def _require_one_clock(ticks: Integers, time_base: Fraction, path: Path) -> None
     same = np.flatnonzero(np.diff(ordered) == 0)
     if len(same):
         at = _seconds(int(ordered[same[0]] - ordered[0]), time_base)
-        raise BadVideoFile(f"{path}: two frames have the same time, {at}: {_REMUX.format(name=path.name)}")
+        raise BadVideoFile(f"{path}: two frames have the same time, {at}: {REMUX.format(name=path.name)}")
     moved = np.flatnonzero(np.abs(order - np.arange(len(order))) > _MAX_REORDERING)
     if len(moved):
         at = _seconds(int(ordered[moved[0]] - ordered[0]), time_base)
         raise BadVideoFile(f"{path}: time goes backwards near {at}: import the parts before and after one by one")
-
-
-def _clean(ticks: Integers, keys: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    latest = np.maximum.accumulate(ticks)
-    earliest_behind = np.minimum.accumulate(ticks[::-1])[::-1]
-    clean: npt.NDArray[np.bool_] = keys & (ticks == latest) & (ticks == earliest_behind)
-    return clean
 
 
 def _codec_name(decoder: str) -> str:

@@ -87,10 +87,11 @@ class Span(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """Everything recorded by one camera: from its first frame to its last one's end, with holes or without."""
+    """Everything recorded by one camera: from its first frame to its last one's end, `covered_us` of it."""
 
     begin_us: int
     end_us: int
+    covered_us: int
     segments: int
     frames: int
     size_bytes: int
@@ -209,6 +210,7 @@ class Catalog:
                 sa.select(
                     sa.func.min(table.begin_us),
                     sa.func.max(table.end_us),
+                    sa.func.sum(table.end_us - table.begin_us),
                     sa.func.count(),
                     sa.func.sum(table.frame_count),
                     sa.func.sum(table.size_bytes),
