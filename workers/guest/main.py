@@ -1,0 +1,58 @@
+"""Runs one executable on one chunk, inside the sandbox. From here on nothing is trusted, this module included.
+
+The host's confinement is complete before `run` is called; the only way out is the descriptor `out`.
+"""
+
+import os
+import sys
+import traceback
+import types
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+from workers import wire
+from workers.guest.chunk import Chunk
+
+MODULE = "executable"
+
+
+def rows_of(result: object) -> Iterable[Mapping[str, object]]:
+    """The rows in what `process` gave back: None, one mapping, or any iterable of mappings."""
+    if result is None:
+        return ()
+    if isinstance(result, Mapping):
+        return (result,)
+    if isinstance(result, Iterable):
+        return result
+    raise TypeError(f"process(chunk) returns or yields dicts, not {type(result).__name__}")
+
+
+def encode(result: object, table: wire.TableSpec) -> bytes:
+    """A slot's complete output. Stops after `max_rows` rows, so an endless generator ends."""
+    parts: list[bytes] = []
+    for row in rows_of(result):
+        if len(parts) == table.max_rows:
+            break
+        parts.append(wire.encode_row(row, table.columns))
+    return b"".join(parts) + wire.END
+
+
+def load(source: bytes) -> types.ModuleType:
+    """The analyst's module. Raises whatever its top level raises."""
+    module = types.ModuleType(MODULE)
+    module.__file__ = f"{MODULE}.py"
+    sys.modules[MODULE] = module
+    exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102  this is what the sandbox is for
+    return module
+
+
+def run(source: bytes, chunk: Chunk, table: wire.TableSpec, out: int) -> NoReturn:
+    """Import the executable, call `process(chunk)`, write its rows, end the process whatever it left running."""
+    try:
+        output = memoryview(encode(load(source).process(chunk), table))
+        while output:
+            output = output[os.write(out, output) :]
+    except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are a crash like any other
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)

@@ -1,0 +1,27 @@
+"""What can go wrong on our side. None of it is a guest's doing: whatever a guest does ends in rows."""
+
+
+class SandboxError(Exception):
+    """Base of the failures of the sandbox itself."""
+
+
+class SandboxUnavailable(SandboxError):
+    """This host cannot give what the sandbox needs; the text says what is missing and what to do."""
+
+
+class SandboxBroken(SandboxError):
+    """The sandbox failed under a slot, and again when the slot was run once more. The slots can be run again later."""
+
+
+class SlotsLate(SandboxError):
+    """Some slots found no time in the whole schedule, because their frames were not ready. Nothing is wrong with them:
+    they have no rows yet and can be run again.
+    """
+
+    def __init__(self, indices: tuple[int, ...]) -> None:
+        super().__init__(f"{len(indices)} slots were not run: frames were not ready in time, the reserve included")
+        self.indices = indices
+
+
+class Stopped(SandboxError):
+    """The run was stopped from outside before all its slots had their turn."""

@@ -1,0 +1,309 @@
+"""The warden of one slot core: starts guests at their time, ends them at their time, and reads what they wrote.
+
+A process of its own, so that no other thread of the server holds it up (see the theory of operation in `zygote`). It
+keeps at most one guest running and one prepared. What guests write is only stored here, up to the public limit, and
+handed to the host as bytes.
+
+Slotted: a guest is told to start a little before its grid time and itself waits for the exact moment; it is killed
+`guard` before the next grid time, and its output is passed on at that moment, however early it ended. A guest that is
+not ready in time, or whose predecessor is not gone, does not start: it is *late*, and the host gives it another time.
+Open: a guest starts as soon as the core is free.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from workers.host import channel, namespaces, zygote
+
+CONFIG, SOURCE, TASK, RESULT = b"C", b"P", b"T", b"D"
+READY, BROKEN = zygote.READY, zygote.BROKEN
+
+RESULT_HEADER = struct.Struct("<IBqq")
+"""Task number, status, when the guest started, when it ended or was killed (CLOCK_MONOTONIC, nanoseconds)."""
+DONE, LATE, FAILED = 0, 1, 2
+"""Status: the guest had its run (the rest of the message is its output, nothing if it was killed); it did not get its
+time (rerun it); the sandbox itself failed (the rest of the message says how)."""
+
+GO_LEAD_NS = 3_000_000
+_READ_BYTES = 1 << 20
+
+
+@dataclass
+class Guest:
+    """A forked child, from the request to fork it until it is gone."""
+
+    number: int
+    go_ns: int
+    kill_ns: int
+    timeout_ns: int
+    rows_fd: int
+    go_fd: int
+    pidfd: int = -1
+    pid: int = 0
+    ready: bool = False
+    running: bool = False
+    abandoned: bool = False
+    killed: bool = False
+    dead: bool = False
+    at_end: bool = False
+    overflow: bool = False
+    ended_ns: int = 0
+    output: bytearray = field(default_factory=bytearray)
+
+    @property
+    def open_timing(self) -> bool:
+        """Whether it may start at once."""
+        return self.go_ns == 0
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended and its pipe is drained."""
+        return self.dead and self.at_end
+
+    def kill(self) -> None:
+        """End it and everything in its pid namespace."""
+        self.killed = True
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go of its descriptors."""
+        for fd in (self.rows_fd, self.go_fd, self.pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self.rows_fd = self.go_fd = self.pidfd = -1
+
+
+def _pid_of(pidfd: int) -> int:
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    return 0
+
+
+class Warden:
+    """The event loop between the host's socket and the zygote's."""
+
+    def __init__(self, host: socket.socket, to_zygote: socket.socket, config: dict[str, Any]) -> None:
+        self._host = host
+        self._zygote = to_zygote
+        self._core: int | None = config["core"]
+        self._output_limit: int = config["output_limit"]
+        self._tasks: deque[channel.Message] = deque()
+        self._forking: deque[Guest] = deque()
+        self._prepared: Guest | None = None
+        self._running: Guest | None = None
+
+    def run(self) -> None:
+        """Until the host closes its end. Raises ZygoteDiedError."""
+        while True:
+            now = time.monotonic_ns()
+            self._advance(now)
+            readable = self._wait(now)
+            if self._host in readable:
+                try:
+                    self._tasks.append(channel.receive(self._host))
+                except channel.ClosedError:
+                    return
+            if self._zygote in readable:
+                self._forked(channel.receive(self._zygote))
+            for guest in (self._running, self._prepared):
+                if guest is not None:
+                    self._hear(guest, readable)
+
+    # ------------------------------------------------------------------------------------------------- waiting
+
+    def _wait(self, now: int) -> set[object]:
+        watched: list[socket.socket | int] = [self._host, self._zygote]
+        for guest in (self._running, self._prepared):
+            if guest is not None:
+                if not guest.at_end:
+                    watched.append(guest.rows_fd)
+                if guest.pidfd >= 0 and not guest.dead:
+                    watched.append(guest.pidfd)
+        deadline = self._next_deadline()
+        timeout = None if deadline is None else max(0.0, (deadline - now) / 1e9)
+        readable, _, _ = select.select(watched, [], [], timeout)
+        return set(readable)
+
+    def _next_deadline(self) -> int | None:
+        deadlines = []
+        running, prepared = self._running, self._prepared
+        if running is not None and not running.killed:
+            deadlines.append(running.kill_ns)
+        if prepared is not None and not prepared.open_timing:
+            waits_for_core = prepared.ready and running is None
+            deadlines.append(prepared.go_ns - GO_LEAD_NS if waits_for_core else prepared.go_ns)
+        return min(deadlines) if deadlines else None
+
+    def _hear(self, guest: Guest, readable: set[object]) -> None:
+        if guest.rows_fd in readable:
+            room = self._output_limit + 1 + zygote.START_TIME.size + 1 - len(guest.output)
+            data = os.read(guest.rows_fd, max(1, min(_READ_BYTES, room)))
+            if not data:
+                guest.at_end = True
+            elif room <= 0:
+                guest.overflow = True
+                guest.kill()
+                guest.output.clear()
+            elif not guest.overflow:
+                guest.output += data
+            if not guest.ready and guest.output.startswith(READY):
+                guest.ready = True
+                del guest.output[:1]
+        if guest.pidfd in readable:
+            guest.dead = True
+            guest.ended_ns = time.monotonic_ns()
+
+    # ------------------------------------------------------------------------------------------------ progress
+
+    def _advance(self, now: int) -> None:
+        self._finish(now)
+        self._start(now)
+        if self._prepared is None and self._tasks:
+            self._prepare(self._tasks.popleft())
+
+    def _finish(self, now: int) -> None:
+        guest = self._running
+        if guest is None:
+            return
+        if now >= guest.kill_ns and not guest.dead and not guest.killed:
+            guest.kill()
+        if guest.gone and (guest.open_timing or now >= guest.kill_ns):
+            self._report_run(guest)
+            self._running = None
+
+    def _start(self, now: int) -> None:
+        guest = self._prepared
+        if guest is None:
+            return
+        if guest.at_end or (guest.dead and not guest.ready):
+            self._report(guest, FAILED, bytes(guest.output[1:]) or b"a guest died before it was told to start")
+            self._drop(guest)
+            return
+        due = guest.open_timing or now >= guest.go_ns - GO_LEAD_NS
+        if due and guest.ready and self._running is None and (guest.open_timing or now < guest.go_ns):
+            self._go(guest, now)
+        elif not guest.open_timing and now >= guest.go_ns:
+            self._report(guest, LATE)
+            self._drop(guest)
+
+    def _go(self, guest: Guest, now: int) -> None:
+        if self._core is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(guest.pid, {self._core})
+        start_ns = now if guest.open_timing else guest.go_ns
+        if guest.open_timing:
+            guest.kill_ns = now + guest.timeout_ns
+        with contextlib.suppress(BrokenPipeError):
+            os.write(guest.go_fd, zygote.START_TIME.pack(start_ns))
+        guest.running = True
+        self._running, self._prepared = guest, None
+
+    def _drop(self, guest: Guest) -> None:
+        guest.kill()
+        if guest in self._forking:
+            guest.abandoned = True
+        guest.close()
+        self._prepared = None
+
+    def _report_run(self, guest: Guest) -> None:
+        greeting = 1 + zygote.START_TIME.size
+        output = bytes(guest.output)
+        if guest.overflow:
+            self._report(guest, DONE)
+        elif not output.startswith(zygote.STARTED) or len(output) < greeting:
+            # Our own code in the guest says when it hands over; before that nothing of the analyst's has run.
+            self._report(guest, FAILED, b"a guest died before the executable was started")
+        else:
+            (started,) = zygote.START_TIME.unpack_from(output, 1)
+            self._report(guest, DONE, b"" if guest.killed else output[greeting:], started)
+        guest.close()
+
+    def _report(self, guest: Guest, status: int, data: bytes = b"", started_ns: int = 0) -> None:
+        header = RESULT_HEADER.pack(guest.number, status, started_ns, guest.ended_ns)
+        channel.send(self._host, RESULT, header + data)
+
+    # ------------------------------------------------------------------------------------------------- forking
+
+    def _prepare(self, task: channel.Message) -> None:
+        fields = task.fields
+        rows_read, rows_write = os.pipe2(os.O_CLOEXEC)
+        go_read, go_write = os.pipe2(os.O_CLOEXEC)
+        guest = Guest(
+            fields["number"],
+            fields["go_ns"],
+            fields["kill_ns"],
+            fields["timeout_ns"],
+            rows_fd=rows_read,
+            go_fd=go_write,
+        )
+        size = str(fields["frames_bytes"]).encode()
+        channel.send(self._zygote, TASK, size, (rows_write, go_read, *task.fds))
+        for fd in (rows_write, go_read, *task.fds):
+            os.close(fd)
+        self._forking.append(guest)
+        self._prepared = guest
+
+    def _forked(self, reply: channel.Message) -> None:
+        if reply.kind == BROKEN:
+            raise channel.ClosedError
+        guest = self._forking.popleft()
+        (guest.pidfd,) = reply.fds
+        if guest.abandoned:
+            guest.kill()
+            guest.close()
+        else:
+            guest.pid = _pid_of(guest.pidfd)
+
+
+def _serve(host: socket.socket) -> None:
+    config = channel.receive(host).fields
+    source = channel.receive(host).payload
+    if config["housekeeping"]:
+        os.sched_setaffinity(0, config["housekeeping"])
+    namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if os.fork() == 0:
+        ours.close()
+        host.close()
+        zygote.build(theirs, config, source)
+    theirs.close()
+    try:
+        first = channel.receive(ours)
+        if first.kind != READY:
+            channel.send(host, BROKEN, first.payload)
+            return
+        channel.send(host, READY)
+        Warden(host, ours, config).run()
+    except channel.ClosedError:
+        channel.send(host, BROKEN, b"the zygote ended unexpectedly")
+    finally:
+        ours.close()  # the zygote ends, and every guest with it
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def main() -> NoReturn:
+    """The process's entry: the descriptor of the host's socket is the only argument."""
+    host = socket.socket(fileno=int(sys.argv[1]))
+    with contextlib.suppress(channel.ClosedError):
+        _serve(host)
+    host.close()
+    _reap()
+    sys.exit(0)
