@@ -68,16 +68,25 @@ def _help(text: str | None) -> str:
     return "\n".join(lines)
 
 
+def _argument(parameter: Any) -> str:
+    name = parameter.metavar or parameter.name.upper()
+    return name if parameter.required else f"[{name}]"
+
+
 def _parameter(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        name = f"`{parameter.human_readable_name.upper()}`"
+        name = f"`{_argument(parameter)}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
-    help_text = getattr(parameter, "help", None) or ""
-    variables = parameter.envvar if isinstance(parameter.envvar, str) else ", ".join(parameter.envvar or ())
-    if variables:
-        help_text += f" (environment: `{variables}`)"
-    return _row(name, help_text)
+    notes = []
+    if parameter.param_type_name == "option":
+        if parameter.required:
+            notes.append("required")
+        elif parameter.default not in (None, False, "", (), []):
+            notes.append(f"default: {parameter.default}")
+    variables = [parameter.envvar] if isinstance(parameter.envvar, str) else list(parameter.envvar or ())
+    notes += [f"environment: `{variable}`" for variable in variables]
+    return _row(name, f"{parameter.help or ''} {'(' + '; '.join(notes) + ')' if notes else ''}")
 
 
 def command_lines() -> str:
@@ -89,9 +98,7 @@ def command_lines() -> str:
         parts.append(f"## {program}\n\n{purpose}\n")
         root = get_command(importlib.import_module(module).app)
         for path, command in _commands(root, (program,)):
-            arguments = "".join(
-                f" {p.human_readable_name.upper()}" for p in command.params if p.param_type_name == "argument"
-            )
+            arguments = "".join(f" {_argument(p)}" for p in command.params if p.param_type_name == "argument")
             parts.append(f"### {' '.join(path)}{arguments}\n\n{_help(command.help)}\n")
             rows = [_parameter(p) for p in command.params if "--help" not in p.opts and not getattr(p, "hidden", False)]
             if rows:

@@ -10,6 +10,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+GENERATED = DOCS / "reference" / "cli.md"
+"""Its examples come from the help texts and name files of the reader's; they are checked against the commands."""
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 SECONDS = 200
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -111,7 +114,8 @@ def bash(script: list[Command], ports: list[int]) -> str:
 
 
 def pages_with_commands() -> list[Path]:
-    return [page for page in PAGES if any(elsewhere(command) is None for command in commands(page))]
+    pages = [page for page in PAGES if page != GENERATED]
+    return [page for page in pages if any(elsewhere(command) is None for command in commands(page))]
 
 
 @pytest.mark.parametrize("page", pages_with_commands(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -139,6 +143,21 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "Traceback" not in done.stdout, done.stdout[-6000:]
+
+
+def test_examples_of_the_help_texts_use_commands_and_options_that_exist() -> None:
+    text = GENERATED.read_text()
+    sections = dict(re.findall(r"^### (privid[^\n]*)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    known = {
+        re.sub(r" \[?[A-Z].*", "", title): set(re.findall(r"`(-[^`]*)`", body)) | {"--help"}
+        for title, body in sections.items()
+    }
+    found = list(commands(GENERATED))
+    assert found
+    for command in found:
+        words = shlex.split(command.text)
+        (title,) = [title for title in known if words[: len(title.split())] == title.split()]
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known[title], command.text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
