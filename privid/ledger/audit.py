@@ -114,7 +114,9 @@ def verify(connection: sa.Connection, known: Head | None = None) -> AuditReport:
     if seq < head.entries:
         return AuditReport(head, seq + 1, f"is missing: the log ends at {seq} but had {head.entries} entries")
     if Head(seq, previous) != head:
-        return AuditReport(head, head.entries + 1, "was not written through the log: the head does not know it")
+        return AuditReport(
+            head, min(head.entries + 1, seq), "was not written through the log: the head does not know it"
+        )
     if known is not None and seq < known.entries:
         return AuditReport(head, seq + 1, f"is missing: the log had {known.entries} entries when its head was noted")
     return AuditReport(head)

@@ -145,14 +145,13 @@ class _Change:
         stored = _stored(self._connection, self._camera_id)
         joint = {mask: function + self._changes.get(mask, StepFunction()) for mask, function in stored.items()}
         spent = spending(joint, self._segment_us, self.policy.rho_us)
-        over = tuple(Span(*step) for step in spent if step.value > self.policy.epsilon_nano)
         return PolicyPreview(
             camera=self._camera,
             policy=self.policy,
             replaces=self._previous.version if self._previous else None,
             spent_nano=spent.maximum(),
             spent_before_nano=self._spent_before(stored),
-            over=over,
+            over=_above(spent, self.policy.epsilon_nano),
             rederived=len(self._grown),
             unfinished=self._unfinished(),
         )
@@ -208,6 +207,12 @@ class _Change:
             )
         for mask, change in self._changes.items():
             steps.add(self._connection, self._camera_id, mask, change)
+
+
+def _above(spent: StepFunction, epsilon_nano: int) -> tuple[Span, ...]:
+    """Where more than epsilon is spent; steps that touch are one span, with the largest of their values."""
+    exceeding = StepFunction.of(step for step in spent if step.value > epsilon_nano)
+    return tuple(Span(begin, end, exceeding.restrict(begin, end).maximum()) for begin, end in exceeding.support)
 
 
 def _camera_id(connection: sa.Connection, camera: str) -> int:
