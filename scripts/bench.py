@@ -2,8 +2,9 @@
 
     python scripts/bench.py [NAME ...]
 
-A benchmark is a program in benchmarks/ that prints a table, writes the same numbers to benchmarks/out/NAME.json, and ends
-with status 1 if it missed a target. Each page carries what the numbers depend on: processor, cores, memory, kernel, and the versions of the main libraries.
+A benchmark is a program in benchmarks/ that prints a table, writes the same numbers to benchmarks/out/NAME.json, and
+ends with status 1 if it missed a target. Each page carries what the numbers depend on: processor, cores, memory,
+kernel, and the versions of the main libraries.
 """
 
 import argparse

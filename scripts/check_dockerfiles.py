@@ -240,7 +240,7 @@ def _report(rows: list[tuple[str, float, int, int, str]]) -> str:
         "Written by `make docker-check` (see `scripts/check_dockerfiles.py`): no container engine, a minimal Debian",
         f"({RELEASE}) in place of the base image, every other step as the Dockerfiles say.",
         "",
-        "| image | seconds | MB over the base | user | the command's last line |",
+        "| image | seconds | MB over the base | user | what its command says |",
         "|---|---|---|---|---|",
         *(f"| {name} | {seconds:.0f} | {size} | {user} | `{last}` |" for name, seconds, size, user, last in rows),
         "",
@@ -271,12 +271,11 @@ def main() -> int:
             image = builder.build(name, ROOT / "docker" / name / "Dockerfile")
             arguments = image.command if not image.entrypoint else ["--help"]
             output = builder.run(image, [*image.entrypoint, *arguments]).strip().splitlines()
+            said = next((line for line in output if "Usage" in line), output[-1]).strip()
             identity = builder.run(image, ["id", "-u"]).strip()
             if identity == "0":
                 raise SystemExit(f"{name}: runs as root")
-            rows.append(
-                (name, time.monotonic() - began, _megabytes(image.root) - empty, int(identity), output[-1].strip())
-            )
+            rows.append((name, time.monotonic() - began, _megabytes(image.root) - empty, int(identity), said))
         report = _report(rows)
         print(report)
         if options.report:
