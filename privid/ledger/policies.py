@@ -211,8 +211,15 @@ class _Change:
 
 def _above(spent: StepFunction, epsilon_nano: int) -> tuple[Span, ...]:
     """Where more than epsilon is spent; steps that touch are one span, with the largest of their values."""
-    exceeding = StepFunction.of(step for step in spent if step.value > epsilon_nano)
-    return tuple(Span(begin, end, exceeding.restrict(begin, end).maximum()) for begin, end in exceeding.support)
+    spans: list[Span] = []
+    for begin, end, value in spent:
+        if value <= epsilon_nano:
+            continue
+        if spans and spans[-1].to_us == begin:
+            spans[-1] = Span(spans[-1].from_us, end, max(spans[-1].spent_nano, value))
+        else:
+            spans.append(Span(begin, end, value))
+    return tuple(spans)
 
 
 def _camera_id(connection: sa.Connection, camera: str) -> int:
