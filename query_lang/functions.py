@@ -1,7 +1,7 @@
 """The registry of scalar functions and operators: all that an expression of a plan may call.
 
 Each entry says how it is typed, when its result may be NULL, how far its result can lie, how DuckDB computes it and
-how Python does. Everything is total: no value makes a function fail. A result that is no finite number (as of 1e300 * 1e300)
+how Python does. Everything is total: no value makes a function fail. A result that is no finite number (1e300 * 1e300)
 stays so in DuckDB, where RANGE and the clipping of aggregate arguments take it out, and is NULL in Python. Results of
 string functions are cut to 256 characters. A TIMESTAMP is a BIGINT of microseconds UTC in DuckDB, an int in Python;
 a NUMBER is a DOUBLE there, a float or Fraction here.
@@ -422,9 +422,9 @@ def evaluate(expr: Expr, row: Mapping[str, Value | float]) -> Any:
             number = evaluate(arg, row)
             return min(max(default if number is None else number, low), high)
         case Case(whens=whens, default=default):
-            for test, value in whens:
+            for test, branch in whens:
                 if evaluate(test, row) is True:
-                    return evaluate(value, row)
+                    return evaluate(branch, row)
             return None if default is None else evaluate(default, row)
         case Call(function=name, args=args):
             return apply(name, [evaluate(arg, row) for arg in args])

@@ -1,0 +1,68 @@
+"""From the text of a query to its logical plan."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from query_lang import logical as lp
+from query_lang import nodes
+from query_lang.build import QueryBuilder, source_table
+from query_lang.canonical import canonical_text
+from query_lang.dialect import parse
+from query_lang.errors import QueryError
+from query_lang.schema import Catalog
+from query_lang.scope import Bound, Source
+from query_lang.statements import StatementBinder
+
+MAX_STATEMENTS = 200
+
+
+def compile_script(text: str, catalog: Catalog, *, now_us: int | None = None) -> lp.Script:
+    """The plan of a script of SPLIT, PROCESS and SELECT statements, every name resolved against the catalog.
+
+    With `now_us` (microseconds UTC), windows that end later are refused; without, as in offline planning, they are
+    not. Raises QueryError, and nothing else, for whatever the text may be.
+    """
+    try:
+        return _compile(text, catalog, now_us)
+    except RecursionError:
+        raise QueryError("too_large", "the query is nested too deeply", hint="name parts of it with WITH") from None
+
+
+def _compile(text: str, catalog: Catalog, now_us: int | None) -> lp.Script:
+    source = Source(text)
+    statements = parse(text)
+    if not statements:
+        raise QueryError("syntax", "the query is empty", hint="write SPLIT, PROCESS and SELECT statements")
+    if len(statements) > MAX_STATEMENTS:
+        raise QueryError("too_large", f"the query has more than {MAX_STATEMENTS} statements")
+    binder = StatementBinder(source, catalog, now_us)
+    splits: dict[str, lp.Split] = {}
+    tables: dict[str, Bound] = {}
+    processes: list[lp.Process] = []
+    selects: list[lp.Select] = []
+    for statement in statements:
+        if isinstance(statement, nodes.Split):
+            folded = _new_name(source, statement.args["into"], splits, "chunks")
+            splits[folded] = binder.split(statement)
+        elif isinstance(statement, nodes.Process):
+            folded = _new_name(source, statement.args["into"], tables, "table")
+            process = binder.process(statement, splits)
+            processes.append(process)
+            tables[folded] = source_table(process)
+        else:
+            selects.append(QueryBuilder(source, tables).select(statement, len(selects)))
+    if not selects:
+        end = len(text.rstrip())
+        hint = "add SELECT COUNT(*) FROM ..."
+        raise source.error("no_aggregate", "the query has no SELECT, so it asks nothing", (max(0, end - 1), end), hint)
+    read = {table.process for select in selects for table in lp.sources(select.aggregate)}
+    return lp.Script(tuple(p for p in processes if p in read), tuple(selects), canonical_text(selects), text)
+
+
+def _new_name(source: Source, node: exp.Expr, taken: dict[str, lp.Split] | dict[str, Bound], what: str) -> str:
+    folded = node.name.casefold()
+    if folded in taken:
+        message = f"{what} {node.name!r} are made twice" if what == "chunks" else f"{what} {node.name!r} is made twice"
+        raise source.error("duplicate_name", message, node, "choose another name; case does not matter")
+    return folded

@@ -1,0 +1,247 @@
+"""SPLIT and PROCESS: from syntax to the plan, every name looked up in the catalog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sqlglot import exp
+
+from query_lang import logical as lp
+from query_lang import nodes, units
+from query_lang.bind import constant, data_type
+from query_lang.errors import QueryError, did_you_mean, name_hint
+from query_lang.schema import CameraSchema, Catalog, find_name
+from query_lang.scope import Source
+
+MAX_CHUNKS: Final = 20_000_000
+MAX_ROWS: Final = 10_000
+MAX_COLUMNS: Final = 64
+MAX_TIMEOUT_US: Final = units.HOUR
+TRUSTED_COLUMNS: Final = ("chunk", "camera", "region")
+
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+_SIZE: Final = re.compile(r"\s*([0-9]{1,6})\s*[xX]\s*([0-9]{1,6})\s*", re.ASCII)
+_COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?|\.[0-9]{1,6}", re.ASCII)
+
+
+class StatementBinder:
+    """Binds SPLIT and PROCESS statements against a catalog."""
+
+    def __init__(self, source: Source, catalog: Catalog, now_us: int | None) -> None:
+        self.source = source
+        self.catalog = catalog
+        self.now_us = now_us
+
+    # --- SPLIT --------------------------------------------------------------------------------------------
+
+    def split(self, node: nodes.Split) -> lp.Split:
+        """The plan of a SPLIT. Raises QueryError."""
+        camera = self._camera(node.this)
+        begin = self._moment(node.args["begin"], camera)
+        end_node = node.args["end"]
+        if end_node.name.upper() == "NEVER" or node.args.get("every") is not None:
+            raise self._standing(node.args.get("every") or end_node)
+        end = self._moment(end_node, camera)
+        if end <= begin:
+            raise self.source.error("bad_time", "END is not after BEGIN", end_node, "the window holds no video")
+        if self.now_us is not None and end > self.now_us:
+            raise self._standing(end_node)
+        chunk_us = self._duration(node.args["chunk"], "BY TIME", least=1)
+        stride = node.args.get("stride")
+        stride_us = 0 if stride is None else self._duration(stride, "STRIDE", least=0)
+        region = node.args.get("region")
+        masks = node.args.get("masks") or []
+        fps, resize = node.args.get("fps"), node.args.get("resize")
+        split = lp.Split(
+            name=node.args["into"].name,
+            camera=camera.name,
+            timezone=camera.timezone,
+            begin_us=begin,
+            end_us=end,
+            chunk_us=chunk_us,
+            stride_us=stride_us,
+            region=None if region is None else self._region(region, camera),
+            masks=self._masks(masks, camera),
+            fps=None if fps is None else self._fps(fps, camera),
+            resize=None if resize is None else self._resize(resize, camera),
+        )
+        if split.count < 1:
+            window = units.format_duration(end - begin)
+            raise self.source.error(
+                "bad_time",
+                f"a chunk is longer than the window of {window}",
+                node.args["chunk"],
+                "only whole chunks are cut: make BY TIME shorter, or END later",
+            )
+        if split.count > MAX_CHUNKS:
+            raise self.source.error(
+                "too_large", f"{split.count:,} chunks", node.args["chunk"], f"cut at most {MAX_CHUNKS:,}"
+            )
+        return split
+
+    def _standing(self, node: exp.Expr) -> QueryError:
+        return self.source.error(
+            "standing",
+            "standing queries are not offered yet: END lies in the future",
+            node,
+            "choose an END that has passed",
+        )
+
+    def _camera(self, node: exp.Expr) -> CameraSchema:
+        cameras = self.catalog.cameras
+        name = find_name(node.name, cameras)
+        if name is None:
+            hint = name_hint(node.name, cameras, "there is")
+            raise self.source.error("unknown_name", f"unknown camera {node.name!r}", node, hint)
+        camera = cameras[name]
+        try:
+            ZoneInfo(camera.timezone)
+        except (KeyError, ValueError, OSError):
+            message = f"camera {name} is in the unknown timezone {camera.timezone!r}"
+            raise self.source.error("unknown_name", message, node, "ask the owner to correct it") from None
+        return camera
+
+    def _moment(self, node: exp.Expr, camera: CameraSchema) -> int:
+        try:
+            return units.parse_moment(node.name, camera.timezone)
+        except ValueError as error:
+            raise self.source.error("bad_time", str(error), node) from None
+
+    def _duration(self, node: exp.Expr, clause: str, least: int) -> int:
+        text = node.name.strip()
+        if re.search(r"frames?\s*$", text, re.IGNORECASE):
+            raise self.source.error(
+                "unsupported", "lengths in frames are not offered yet", node, "write them in time, such as 100ms"
+            )
+        if text.startswith("-"):
+            raise self.source.error("bad_time", f"{clause} is never negative", node, "chunks do not overlap")
+        if text == "0" and least == 0:
+            return 0
+        try:
+            value = units.parse_duration(text)
+        except ValueError as error:
+            raise self.source.error("bad_time", str(error), node) from None
+        if value < least:
+            raise self.source.error("bad_time", f"{clause} {text} is too short", node, "it is at least 1us")
+        return value
+
+    def _region(self, node: exp.Expr, camera: CameraSchema) -> str:
+        return self._known(node, camera.regions, "region scheme", f"camera {camera.name} has")
+
+    def _masks(self, parts: Iterable[exp.Expr], camera: CameraSchema) -> tuple[str, ...]:
+        masks: list[str] = []
+        for node in parts:
+            mask = self._known(node, camera.masks, "mask", f"camera {camera.name} has")
+            if mask in masks:
+                raise self.source.error("duplicate_name", f"mask {mask!r} twice", node, "name it once")
+            masks.append(mask)
+        return tuple(masks)
+
+    def _known(self, node: exp.Expr, known: Iterable[str], what: str, owner: str) -> str:
+        names = tuple(known)
+        name = find_name(node.name, names)
+        if name is None:
+            hint = name_hint(node.name, names, owner)
+            raise self.source.error("unknown_name", f"unknown {what} {node.name!r}", node, hint)
+        return name
+
+    def _fps(self, node: exp.Expr, camera: CameraSchema) -> Fraction:
+        if not _RATE.fullmatch(node.name) or Fraction(node.name) == 0:
+            raise self.source.error(
+                "bad_value", f"{node.name!r} is no number of frames a second", node, "write AT 5 FPS"
+            )
+        fps = Fraction(node.name)
+        if camera.fps is not None and fps > camera.fps:
+            hint = f"camera {camera.name} records {float(camera.fps):g}; leave AT out for all of them"
+            raise self.source.error("bad_value", f"more frames a second than there are: {node.name}", node, hint)
+        return fps
+
+    def _resize(self, node: exp.Expr, camera: CameraSchema) -> tuple[int, int]:
+        found = _SIZE.fullmatch(node.name)
+        width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+        if not width or not height:
+            raise self.source.error("bad_value", f"{node.name!r} is no size", node, "write RESIZE 640x360")
+        limits = camera.width, camera.height
+        if any(limit is not None and size > limit for size, limit in zip((width, height), limits, strict=True)):
+            hint = f"camera {camera.name} records {camera.width}x{camera.height}; frames are only made smaller"
+            raise self.source.error("bad_value", f"{node.name} is larger than the picture", node, hint)
+        return width, height
+
+    # --- PROCESS ------------------------------------------------------------------------------------------
+
+    def process(self, node: nodes.Process, splits: Mapping[str, lp.Split]) -> lp.Process:
+        """The plan of a PROCESS; `splits` are those declared above it, by folded name. Raises QueryError."""
+        split = splits.get(node.this.name.casefold())
+        if split is None:
+            hint = name_hint(node.this.name, [s.name for s in splits.values()], "SPLITs above make")
+            raise self.source.error("unknown_name", f"unknown chunks {node.this.name!r}", node.this, hint)
+        executable = node.args["using"].name
+        model = node.args.get("model")
+        timeout = self._duration(node.args["timeout"], "TIMEOUT", least=1)
+        if timeout > MAX_TIMEOUT_US:
+            raise self.source.error(
+                "bad_time", "TIMEOUT is for one chunk", node.args["timeout"], "it is at most 1 hour"
+            )
+        return lp.Process(
+            name=node.args["into"].name,
+            split=split,
+            executable=executable,
+            sha256=self._sha256(node.args["using"], executable),
+            model=None if model is None else model.name,
+            timeout_us=timeout,
+            max_rows=self._rows(node.args["rows"]),
+            exact=bool(node.args.get("exact")),
+            schema=self._schema(node.expressions),
+        )
+
+    def _sha256(self, node: exp.Expr, name: str) -> str | None:
+        executables = self.catalog.executables
+        if not name:
+            raise self.source.error("syntax", "expected the name of an executable", node, "write USING 'people.py'")
+        if executables is None:
+            return None
+        if name not in executables:
+            guess = did_you_mean(name, executables)
+            hint = guess or "upload it first"
+            raise self.source.error("unknown_name", f"unknown executable {name!r}", node, hint)
+        return executables[name]
+
+    def _rows(self, node: exp.Expr) -> int:
+        rows = int(node.name) if _COUNT.fullmatch(node.name) else 0
+        if not 1 <= rows <= MAX_ROWS:
+            raise self.source.error(
+                "bad_value", f"{node.name!r} is no number of rows", node, f"a chunk produces 1 to {MAX_ROWS:,} rows"
+            )
+        return rows
+
+    def _schema(self, parts: list[nodes.SchemaColumn]) -> tuple[lp.SchemaColumn, ...]:
+        if len(parts) > MAX_COLUMNS:
+            hint = f"a schema has at most {MAX_COLUMNS}"
+            raise self.source.error("too_large", f"{len(parts)} columns", parts[MAX_COLUMNS], hint)
+        columns: dict[str, lp.SchemaColumn] = {}
+        for part in parts:
+            name, folded = part.name, part.name.casefold()
+            if not _IDENTIFIER.fullmatch(name):
+                hint = "letters, digits and _, at most 63"
+                raise self.source.error("bad_value", f"{name!r} cannot name a column", part.this, hint)
+            if folded in TRUSTED_COLUMNS:
+                message = f"column {name!r} is filled by the system"
+                raise self.source.error("duplicate_name", message, part.this, "choose another name")
+            if folded in columns:
+                message = f"column {name!r} is declared twice (case does not matter)"
+                raise self.source.error("duplicate_name", message, part.this, "choose another name")
+            kind = data_type(self.source, part.args["kind"], strict=True)
+            node = part.args["default"]
+            default = constant(self.source, node, None)
+            if default.type is not kind:
+                example = {"STRING": '""', "NUMBER": "0", "BOOLEAN": "FALSE"}[kind.value]
+                message = f"the default of {name} is a {default.type.value}, the column a {kind.value}"
+                raise self.source.error("type", message, node, f"write {name}:{kind.value}={example}")
+            assert isinstance(default.value, (str, bool, Fraction))
+            columns[folded] = lp.SchemaColumn(name, kind, default.value)
+        return tuple(columns.values())
