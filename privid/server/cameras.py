@@ -98,7 +98,7 @@ class Cameras:
             raise Refused("unknown_camera", f"there is no camera {name!r}", f"cameras: {known or 'none yet'}")
         view = views[0]
         if view.policy is None:
-            raise Refused("unknown_camera", f"camera {name} has no policy", f"privid-admin policy set {name}")
+            raise Refused("no_policy", f"camera {name} has no policy", f"privid-admin policy set {name}")
         begin = from_us if from_us is not None else view.recorded[0] if view.recorded else None
         end = to_us if to_us is not None else view.recorded[1] if view.recorded else None
         if begin is None or end is None:

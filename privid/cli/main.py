@@ -1,0 +1,405 @@
+"""`privid`: what analysts use."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+
+from privid.cli import views
+from privid.cli.config import analyst_target, save
+from privid.cli.terminal import (
+    InputError,
+    Json,
+    about,
+    check_writable,
+    epsilon_text,
+    local_time,
+    print_json,
+    read_text,
+    run_app,
+    stderr,
+    stdout,
+    table,
+)
+from privid.cli.terminal import cells as literal
+from privid.client import CallFailed, Client, Target
+from privid.client.values import Query, Submission
+from privid.domain.release import Release
+from privid.domain.units import nano_epsilon
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask questions of video without ever seeing it.",
+)
+
+QueryFile = Annotated[Path, typer.Argument(metavar="QUERY.sql", help="The query; - reads standard input.")]
+QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", help="As submit and list show it.")]
+Epsilon = Annotated[str | None, typer.Option("--epsilon", metavar="E", help="Epsilon of a SELECT without CONSUMING.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the answer into this file.")]
+
+
+@app.command()
+def login(
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="https://HOST[:PORT], or 127.0.0.1:PORT.")],
+    token_file: Annotated[Path | None, typer.Option(help="Read the token from a file instead of asking.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificate authority of the server, if it is a private one.")
+    ] = None,
+    client_cert: Annotated[Path | None, typer.Option(help="Your certificate, if the server asks for one.")] = None,
+    client_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    json: Json = False,
+) -> None:
+    """Remember a server and your token, once the server has accepted both.
+
+    \b
+    $ privid login https://privid.city.example
+    $ privid login 127.0.0.1:7741 --token-file analyst.token
+    """
+    if token_file is not None:
+        token = read_text(token_file, "the token file")
+    elif sys.stdin.isatty():
+        token = typer.prompt("token", hide_input=True, err=True)
+    else:
+        token = sys.stdin.readline()
+    target = Target(server, token.strip(), *(path and path.absolute() for path in (ca, client_cert, client_key)))
+    if not target.token:
+        raise InputError("no_token", "no token was given", "the owner makes one: privid-admin analyst add")
+    with Client(target) as client:
+        cameras = client.cameras()
+    path = save(target)
+    if json:
+        print_json({"server": server, "config": str(path), "cameras": [camera.name for camera in cameras]})
+    else:
+        names = ", ".join(camera.name for camera in cameras) or "none yet"
+        stdout().print(f"logged in to {server}; cameras: {names}\nsaved in {path}", markup=False)
+
+
+@app.command()
+def cameras(json: Json = False) -> None:
+    """List the cameras that you may ask about, with their policies and what is left of their budgets.
+
+    \b
+    $ privid cameras
+    """
+    with Client(analyst_target()) as client:
+        found = client.cameras()
+    if json:
+        print_json({"cameras": [views.camera_json(camera) for camera in found]})
+    elif found:
+        views.print_cameras(stdout(), found)
+    else:
+        stdout().print("no cameras: the owner grants them with privid-admin analyst grant")
+
+
+@app.command()
+def upload(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="A Python file that defines process(chunk).")],
+    name: Annotated[str | None, typer.Option(help="Name in queries; by default the file's.")] = None,
+    json: Json = False,
+) -> None:
+    """Upload an executable, to be named in queries after USING.
+
+    \b
+    $ privid upload people.py
+    """
+    with Client(analyst_target()) as client:
+        document = _upload(client, name or file.name, file)
+    if json:
+        print_json(document)
+    else:
+        _say_uploaded(document)
+
+
+@app.command()
+def executables(json: Json = False) -> None:
+    """List the executables that you have uploaded.
+
+    \b
+    $ privid executables
+    """
+    with Client(analyst_target()) as client:
+        found = client.executables()
+    if json:
+        rows = [{"name": e.name, "version": e.version, "sha256": e.sha256, "size_bytes": e.size_bytes} for e in found]
+        print_json({"executables": rows})
+        return
+    listing = table("NAME", "VERSION", "SHA-256", "BYTES", "UPLOADED", right=("VERSION", "BYTES"))
+    for executable in found:
+        listing.add_row(
+            *literal(
+                executable.name,
+                executable.version,
+                executable.sha256[:12],
+                executable.size_bytes,
+                local_time(executable.created_us),
+            )
+        )
+    stdout().print(listing)
+
+
+@app.command()
+def explain(
+    query: QueryFile,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="POLICY.toml", help="Plan offline, against this policy file.")
+    ] = None,
+    server: Annotated[
+        bool, typer.Option("--server", help="Plan on the server (the default without --policy).")
+    ] = False,
+    epsilon: Epsilon = None,
+    json: Json = False,
+) -> None:
+    """Show what a query means and costs. Touches neither video nor budget.
+
+    \b
+    $ privid explain people.sql
+    $ privid explain people.sql --policy policy.toml --json
+    """
+    if policy is not None and server:
+        raise InputError("usage", "--policy plans offline and --server does not", "choose one")
+    text = read_text(query, "the query")
+    default = _epsilon(epsilon)
+    if policy is not None:
+        from privid.cli import offline
+
+        with about(text, query.name):
+            document = offline.explain(text, policy, default)
+    else:
+        with Client(analyst_target()) as client, about(text, query.name):
+            document = client.explain(text, default)
+    if json:
+        print_json(document)
+    else:
+        views.print_plan(stdout(), document, query.name)
+
+
+@app.command()
+def submit(
+    query: QueryFile,
+    epsilon: Epsilon = None,
+    executable: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Upload PATH as NAME first. May be repeated.")
+    ] = None,
+    no_upload: Annotated[
+        bool, typer.Option("--no-upload", help="Upload nothing, even if files named in USING lie beside the query.")
+    ] = False,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Submitting twice with one id is one query.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for the answer and print it.")] = False,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Submit a query: it is admitted and charged, or refused, at once.
+
+    Executables named after USING are uploaded first if they lie beside the query and have changed.
+
+    \b
+    $ privid submit people.sql --watch --plot people.png
+    """
+    text = read_text(query, "the query")
+    default = _epsilon(epsilon)
+    check_writable(plot)
+    with about(text, query.name):
+        files = _files(text, query, executable or [], no_upload)
+    with Client(analyst_target()) as client:
+        uploads = [_upload(client, name, path) for name, path in files.items()]
+        with about(text, query.name):
+            submission = client.submit(text, default, request_id)
+        document = views.query_json(submission.query) | {
+            "existing": submission.existing,
+            "shared": submission.shared,
+            "uploads": uploads,
+        }
+        if not json:
+            for uploaded in uploads:
+                if not uploaded["existing"]:
+                    _say_uploaded(uploaded)
+            _say_submitted(submission, query.name)
+        if watch or plot is not None:
+            release = _await(client, submission.query.id)
+            document |= {"state": "released", "result": views.release_json(release)}
+            if not json:
+                views.print_release(stdout(), release)
+            _plot(release, plot)
+    if json:
+        print_json(document)
+
+
+@app.command()
+def watch(query_id: QueryId, plot: Plot = None, json: Json = False) -> None:
+    """Follow a query on its public schedule, then print its answer.
+
+    \b
+    $ privid watch 4f1c2a9b
+    """
+    check_writable(plot)
+    with Client(analyst_target()) as client:
+        release = _await(client, query_id)
+    _show(release, plot, json)
+
+
+@app.command()
+def result(query_id: QueryId, plot: Plot = None, json: Json = False) -> None:
+    """Print a query's answer; reading it again is free.
+
+    \b
+    $ privid result 4f1c2a9b --plot people.png
+    """
+    check_writable(plot)
+    with Client(analyst_target()) as client:
+        release = client.result(query_id)
+    _show(release, plot, json)
+
+
+@app.command(name="list")
+def list_queries(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="So many, newest first.")] = 20, json: Json = False
+) -> None:
+    """List your queries, newest first.
+
+    \b
+    $ privid list --limit 5
+    """
+    with Client(analyst_target()) as client:
+        found = client.queries(limit)
+    if json:
+        print_json({"queries": [views.query_json(query) for query in found]})
+    elif found:
+        views.print_queries(stdout(), found)
+    else:
+        stdout().print("no queries yet: privid submit QUERY.sql")
+
+
+@app.command()
+def cancel(query_id: QueryId, json: Json = False) -> None:
+    """Give a query up. What has not started is not charged.
+
+    \b
+    $ privid cancel 4f1c2a9b
+    """
+    with Client(analyst_target()) as client:
+        query = client.cancel(query_id)
+    if json:
+        print_json(views.query_json(query))
+    else:
+        stdout().print(f"{query.id} is {query.state}", markup=False)
+
+
+# --- parts --------------------------------------------------------------------------------------------------
+
+
+def _epsilon(text: str | None) -> int | None:
+    if text is None:
+        return None
+    nano = 0
+    with suppress(ValueError):
+        nano = int(nano_epsilon(text))
+    if not 0 < nano < 2**62:
+        raise InputError("usage", f"--epsilon {text}: not an amount of privacy budget", "write a number such as 0.5")
+    return nano
+
+
+def _files(text: str, query: Path, named: list[str], no_upload: bool) -> dict[str, Path]:
+    """What to upload: name to path. Files beside the query first, named ones instead where both are given."""
+    files: dict[str, Path] = {}
+    if not no_upload and str(query) != "-":
+        from privid.cli import offline
+
+        for name in offline.named_executables(text):
+            beside = query.parent / name
+            if Path(name).name == name and beside.is_file():
+                files[name] = beside
+    for pair in named:
+        name, separator, path = pair.partition("=")
+        if not separator or not name or not path:
+            raise InputError("usage", f"--executable {pair}: not NAME=PATH", "such as people.py=detectors/people.py")
+        files[name] = Path(path)
+    return files
+
+
+def _upload(client: Client, name: str, path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError("unreadable", f"cannot read {path}: {error.strerror}", "check the path") from None
+    executable, existing = client.upload(name, content)
+    return {
+        "name": executable.name,
+        "version": executable.version,
+        "sha256": executable.sha256,
+        "size_bytes": executable.size_bytes,
+        "existing": existing,
+    }
+
+
+def _say_uploaded(document: dict[str, Any]) -> None:
+    verb = "unchanged" if document["existing"] else "uploaded"
+    stdout().print(f"{verb} {document['name']} version {document['version']} ({document['sha256'][:12]})", markup=False)
+
+
+def _say_submitted(submission: Submission, name: str) -> None:
+    query = submission.query
+    charge = ", ".join(f"{camera} {epsilon_text(nano)}" for camera, nano in query.charges.items()) or "nothing"
+    if submission.shared:
+        charge = "nothing: the same question was paid before"
+    elif submission.existing:
+        charge = f"{charge}, once: this is the query that you submitted before"
+    when = "now" if query.state == "released" else f"at {local_time(query.visible_us)}"
+    stdout().print(f"{name}: query {query.id}, charge {charge}, answer visible {when}", markup=False)
+
+
+def _await(client: Client, query_id: str) -> Release:
+    """Follow a query to its answer. Raises CallFailed or InputError if there will be none."""
+    last: Query | None = None
+    console = stderr()
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[until]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(query_id, total=1.0, until="")
+        for progress in client.watch(query_id):
+            last = progress.query
+            remaining = max(0, last.visible_us - progress.now_us)
+            until = f"visible at {local_time(last.visible_us)}, in {views.span_text(remaining)}"
+            bar.update(task, completed=progress.fraction, until=until if remaining else "about to be visible")
+    if last is not None and last.state == "cancelled":
+        raise InputError("cancelled", f"query {query_id} was cancelled; there will be no answer", "submit it again")
+    if last is not None and last.state == "failed":
+        raise CallFailed(
+            "query_failed",
+            f"the system failed while answering query {query_id}; its charge stays",
+            "tell the owner the query's id",
+            system=True,
+        )
+    return client.result(query_id)
+
+
+def _show(release: Release, plot: Path | None, json: bool) -> None:
+    if json:
+        print_json(views.release_json(release))
+    else:
+        views.print_release(stdout(), release)
+    _plot(release, plot)
+
+
+def _plot(release: Release, path: Path | None) -> None:
+    if path is not None:
+        from privid.cli.plots import save_release
+
+        save_release(release, path)
+        stderr().print(f"drawn in {path}", markup=False)
+
+
+def run() -> None:
+    """The console script."""
+    run_app(app)

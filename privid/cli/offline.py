@@ -1,0 +1,56 @@
+"""Planning without a server: a query against a published policy file. Nothing leaves this machine."""
+
+from pathlib import Path
+from typing import Any
+
+from privid.cli.terminal import InputError, read_text
+from privid.owner.policy_file import PolicyFile, PolicyFileError, read_policy_file
+from query_lang.schema import CameraSchema, Catalog
+
+
+def load_policy_file(path: Path) -> PolicyFile:
+    """Raises InputError."""
+    text = read_text(path, "the policy file")
+    try:
+        return read_policy_file(text)
+    except PolicyFileError as error:
+        raise InputError("policy", f"{path}: {error}", "see the reference of policy files") from None
+
+
+def explain(text: str, policy_path: Path, default_epsilon_nano: int | None) -> dict[str, Any]:
+    """The document of `privid explain --json`, `admissible` null. Raises QueryError or InputError."""
+    from privid.privacy.certificate import certify
+    from privid.privacy.explain import to_json
+    from query_lang import compile_script
+
+    file = load_policy_file(policy_path)
+    script = compile_script(text, _catalog(file))
+    certificate = certify(script, file.policies, default_epsilon_nano or file.default_epsilon_nano)
+    return to_json(certificate, file.policies, None)
+
+
+def _catalog(file: PolicyFile) -> Catalog:
+    return Catalog(
+        cameras={
+            name: CameraSchema(
+                name=name,
+                timezone=policy.timezone,
+                masks=tuple(policy.masks),
+                regions={scheme: regions.names for scheme, regions in policy.regions.items()},
+                width=policy.width or None,
+                height=policy.height or None,
+                fps=policy.fps,
+            )
+            for name, policy in file.policies.items()
+        },
+        executables=None,
+    )
+
+
+def named_executables(text: str) -> tuple[str, ...]:
+    """The names after USING, each once, in the order written. Raises QueryError for a text that cannot be parsed."""
+    from query_lang import nodes
+    from query_lang.dialect import parse
+
+    names = [statement.args["using"].name for statement in parse(text) if isinstance(statement, nodes.Process)]
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,57 @@
+"""Pictures of answers."""
+
+from pathlib import Path
+
+from privid.cli.terminal import InputError
+from privid.cli.views import answer_is_series
+from privid.domain.release import Estimate, Release, Scalar, Table
+
+_MOST_LABELS = 24
+
+
+def save_release(release: Release, path: Path) -> None:
+    """Draw an answer with its 95 % intervals into a PNG, a panel for each SELECT. Raises InputError."""
+    from matplotlib.figure import Figure
+
+    answers = [answer for answer in release.tables if answer.rows]
+    if not answers:
+        raise InputError("nothing_to_plot", "the answer has no rows to draw", "leave --plot out")
+    figure = Figure(figsize=(9, 3.2 * len(answers)), layout="constrained")
+    for axes, answer in zip(figure.subplots(len(answers), 1, squeeze=False)[:, 0], answers, strict=True):
+        labels = _labels(answer)
+        positions = list(range(len(answer.rows)))
+        series = [i for i in range(len(answer.columns)) if any(isinstance(row[i], Estimate) for row in answer.rows)]
+        for shift, column in enumerate(series):
+            found = [(x, row[column]) for x, row in zip(positions, answer.rows, strict=True)]
+            points = [
+                (x + 0.12 * (shift - (len(series) - 1) / 2), float(cell.value), cell.interval95 or 0.0)
+                for x, cell in found
+                if isinstance(cell, Estimate) and isinstance(cell.value, int | float)
+            ]
+            if points:
+                xs, ys, errors = zip(*points, strict=True)
+                axes.errorbar(xs, ys, yerr=errors, fmt="o", capsize=3, markersize=4, label=answer.columns[column])
+        step = -(-len(positions) // _MOST_LABELS)
+        axes.set_xticks(positions[::step], labels[::step], rotation=30 if len(labels) > 6 else 0, ha="right")
+        axes.set_xlim(-0.5, len(positions) - 0.5)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_title(
+            f"SELECT {answer.select + 1}: epsilon {answer.epsilon:.6g}, bars are 95 %", fontsize=10, loc="left"
+        )
+        if series:
+            axes.legend(fontsize=8)
+    try:
+        figure.savefig(path, format="png", dpi=110)
+    except OSError as error:
+        raise InputError("unwritable", f"cannot write {path}: {error.strerror}", "choose another file") from None
+
+
+def _labels(answer: Table) -> list[str]:
+    if not answer_is_series(answer):
+        return [""] * len(answer.rows)
+    keys = [i for i in range(len(answer.columns)) if not any(isinstance(row[i], Estimate) for row in answer.rows)]
+    return [" ".join(_label(row[i]) for i in keys) for row in answer.rows]
+
+
+def _label(cell: Scalar | Estimate) -> str:
+    return "" if cell is None or isinstance(cell, Estimate) else str(cell)
