@@ -1,0 +1,76 @@
+"""What is public about one source table: its slots, and how many of them an event can touch (privacy-model.md,
+section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from privid.domain.budget import Grid
+from privid.domain.policy import NO_MASK, CameraPolicy
+from query_lang.logical import Process
+
+
+def most_regions(policy: CameraPolicy, scheme: str | None) -> int:
+    """g, the most regions of one chunk that an event can show in.
+
+    `soft` boundaries count like none at all: that every chunk holds at most one frame is not checked here.
+    """
+    if scheme is None:
+        return 1
+    regions = policy.regions[scheme]
+    return 1 if regions.boundary == "hard" else len(regions.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A source table B under one mask.
+
+    `segment_us` is rho_m, `segments` K * k_m. `regions` are the names of the regions, in order; none without BY REGION.
+    """
+
+    process: Process
+    grid: Grid
+    mask: str
+    segment_us: int
+    segments: int
+    regions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, process: Process, policy: CameraPolicy, mask: str = NO_MASK) -> Base:
+        """The source table of one PROCESS under its camera's policy. Raises KeyError for an unknown mask or region."""
+        split = process.split
+        view = policy.under(mask)
+        grid = Grid(
+            begin_us=split.begin_us,
+            chunk_us=split.chunk_us,
+            period_us=split.period_us,
+            count=split.count,
+            slots_per_chunk=most_regions(policy, split.region),
+        )
+        regions = () if split.region is None else policy.regions[split.region].names
+        return cls(process, grid, mask, view.rho_us, policy.K * view.segments, regions)
+
+    @property
+    def name(self) -> str:
+        """The table's name, unique in a script."""
+        return self.process.name
+
+    @property
+    def camera(self) -> str:
+        """The camera that it is made from."""
+        return self.process.split.camera
+
+    @property
+    def touched_chunks(self) -> int:
+        """Mc: the most chunks that one segment touches."""
+        return self.grid.touched_chunks(self.segment_us)
+
+    @property
+    def touched_slots(self) -> int:
+        """M = g * Mc."""
+        return self.grid.touched_slots(self.segment_us)
+
+    @property
+    def slots(self) -> int:
+        """All slots: chunks times regions."""
+        return self.grid.count * max(1, len(self.regions))

@@ -1,0 +1,248 @@
+"""The certificate of a query: what it releases, with how much noise, and what it costs; all of it public.
+
+A certificate is made before anything runs, from the plan and the cameras' policies alone (privacy-model.md, section 6,
+step 1). The engine releases exactly what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from privid.domain.budget import Charge, Loss
+from privid.domain.policy import ISOLATIONS, CameraPolicy
+from privid.domain.schedule import PublicSchedule
+from privid.domain.units import epsilon
+from privid.privacy.base import Base
+from privid.privacy.calibration import Calibration, Share, TooSmallError, calibrate
+from privid.privacy.refusal import Refusal
+from privid.privacy.rng import MAX_LAPLACE_SCALE
+from privid.privacy.sensitivity import Component, Method, Sensitivity, measure
+from privid.privacy.stability import State, analyse
+from privid.privacy.stability.groups import PublicKeys, public_keys
+from query_lang.errors import QueryError
+from query_lang.logical import Column, Process, Script, Select
+
+ENFORCED_ISOLATION = "fork"
+"""The strongest isolation that this version enforces."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """One source of one release: `influence` is w, `cap` the bound per segment (None: not below M*w).
+
+    `q` and `Q` are what the ledger charges, in nano-epsilon: a touched slot, a segment.
+    """
+
+    base: Base
+    influence: Fraction
+    cap: Fraction | None
+    q: int
+    Q: int | None
+
+    @property
+    def loss(self) -> Loss:
+        """The charge of this source."""
+        return Loss(self.base.mask, self.q, self.Q, self.base.grid)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReleaseCertificate:
+    """One released aggregate. `scale` is b, exact (None: public, no noise); `delta` the sensitivity Delta.
+
+    `column` is its name in the answer, `cells` the number of groups. Component c has noise of scale b * c.factor.
+    """
+
+    select: int
+    column: str
+    sensitivity: Sensitivity
+    cells: int
+    epsilon_nano: int
+    scale: Fraction | None
+    delta: Fraction
+    sources: tuple[SourceShare, ...]
+
+    @property
+    def method(self) -> Method:
+        """How the value is released."""
+        return self.sensitivity.method
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The released vector."""
+        return self.sensitivity.components
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelectCertificate:
+    """One outermost SELECT: its input's state, its public groups (None without GROUP BY), its releases in order."""
+
+    select: Select
+    input: State
+    keys: PublicKeys | None
+    epsilon_nano: int
+    releases: tuple[ReleaseCertificate, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """A whole query. `chunks` and `slots` count all PROCESSes; `public_time_us` is how long they take, in public.
+
+    `values_only`: all cameras have `timing: open`, so the guarantee covers values only (privacy-model.md, section 7).
+    """
+
+    canonical: str
+    bases: Mapping[str, Base]
+    selects: tuple[SelectCertificate, ...]
+    chunks: int
+    slots: int
+    public_time_us: int
+    charges: tuple[Charge, ...]
+    values_only: bool
+
+    @property
+    def releases(self) -> tuple[ReleaseCertificate, ...]:
+        """All releases, in the order of the SELECTs."""
+        return tuple(release for select in self.selects for release in select.releases)
+
+
+def certify(script: Script, policies: Mapping[str, CameraPolicy], default_epsilon_nano: int) -> Certificate:
+    """The certificate of a script under its cameras' policies.
+
+    Raises QueryError for whatever has no sound bound, cannot be enforced, or has too small an epsilon; it says what
+    would work.
+    """
+    try:
+        bases = {process.name: _base(process, policies) for process in script.processes}
+        selects = tuple(_select(script, select, bases, default_epsilon_nano) for select in script.selects)
+    except Refusal as refusal:
+        raise _query_error(refusal, script, None) from None
+    cameras = tuple(dict.fromkeys(base.camera for base in bases.values()))
+    return Certificate(
+        canonical=script.canonical,
+        bases=bases,
+        selects=selects,
+        chunks=sum(base.grid.count for base in bases.values()),
+        slots=sum(base.slots for base in bases.values()),
+        public_time_us=sum(_duration(base, policies[base.camera]) for base in bases.values()),
+        charges=tuple(Charge(camera, _losses(camera, selects)) for camera in cameras),
+        values_only=all(policies[camera].timing == "open" for camera in cameras),
+    )
+
+
+def _base(process: Process, policies: Mapping[str, CameraPolicy]) -> Base:
+    """A source table, if this version enforces every term of its policy."""
+    split = process.split
+    policy = policies[split.camera]
+    if split.masks or split.region is not None:
+        raise Refusal(
+            "not_enforced",
+            f"{'WITH MASK' if split.masks else 'BY REGION'} in {split.name}: this version cannot blacken pixels yet",
+            "Leave it out; the whole picture is then used, under the camera's own policy.",
+        )
+    if ISOLATIONS.index(policy.isolation) > ISOLATIONS.index(ENFORCED_ISOLATION):
+        raise Refusal(
+            "not_enforced",
+            f"camera {split.camera} asks for isolation {policy.isolation!r}, which this version cannot enforce",
+            f"Ask the camera's owner whether isolation {ENFORCED_ISOLATION!r} is enough.",
+        )
+    return Base.of(process, policy)
+
+
+def _duration(base: Base, policy: CameraPolicy) -> int:
+    return PublicSchedule(base.slots, policy.slot_cores, base.process.timeout_us).duration_us
+
+
+def _losses(camera: str, selects: tuple[SelectCertificate, ...]) -> tuple[Loss, ...]:
+    """Every release's loss through each of its sources on a camera. Each SELECT charges, also for a table it shares."""
+    return tuple(
+        source.loss
+        for select in selects
+        for release in select.releases
+        for source in release.sources
+        if source.base.camera == camera and source.q > 0
+    )
+
+
+def _select(script: Script, select: Select, bases: Mapping[str, Base], default_epsilon_nano: int) -> SelectCertificate:
+    aggregate = select.aggregate
+    total = default_epsilon_nano if select.epsilon_nano is None else select.epsilon_nano
+    try:
+        inner = analyse(aggregate.input, bases)
+        keys = public_keys(aggregate, inner) if aggregate.keys else None
+        each = total // len(aggregate.aggregates)
+        releases = []
+        for call in aggregate.aggregates:
+            sensitivity = measure(call, aggregate, inner)
+            calibration = _calibrated(sensitivity, bases, each, len(aggregate.aggregates))
+            releases.append(
+                ReleaseCertificate(
+                    select=select.index,
+                    column=_column_name(select, call.name),
+                    sensitivity=sensitivity,
+                    cells=1 if keys is None else len(keys.rows),
+                    epsilon_nano=each if calibration.scale is not None else 0,
+                    scale=calibration.scale,
+                    delta=calibration.delta,
+                    sources=tuple(
+                        SourceShare(bases[name], moved.w, moved.cap, q, cap)
+                        for (name, moved), (q, cap) in zip(sensitivity.moved.items(), calibration.rates, strict=True)
+                    ),
+                )
+            )
+    except Refusal as refusal:
+        raise _query_error(refusal, script, select) from None
+    return SelectCertificate(select, inner, keys, total, tuple(releases))
+
+
+def _calibrated(sensitivity: Sensitivity, bases: Mapping[str, Base], budget: int, aggregates: int) -> Calibration:
+    shares = [
+        Share(moved.w, moved.cap, bases[name].touched_slots, bases[name].segments)
+        for name, moved in sensitivity.moved.items()
+    ]
+    try:
+        calibration = calibrate(shares, budget)
+    except TooSmallError as error:
+        raise Refusal(
+            "epsilon_too_small",
+            f"epsilon {epsilon(budget * aggregates):.9g} is too small for this SELECT",
+            f"The least is CONSUMING {f'{epsilon(error.least * aggregates):.9f}'.rstrip('0')}.",
+            sensitivity.call.span,
+        ) from None
+    if calibration.scale is not None and any(
+        calibration.scale * part.factor / part.unit > MAX_LAPLACE_SCALE for part in sensitivity.components
+    ):
+        raise Refusal(
+            "range_too_wide",
+            "the noise would be too large to be drawn exactly",
+            "Narrow the argument with RANGE(x, low, high), or raise epsilon.",
+            sensitivity.call.span,
+        )
+    return calibration
+
+
+def _column_name(select: Select, call: str) -> str:
+    """The name of the answer's column that is this aggregate; else the aggregate's own."""
+    for output in select.outputs:
+        if isinstance(output.expr, Column) and output.expr.name == call:
+            return output.name
+    return call
+
+
+def _query_error(refusal: Refusal, script: Script, select: Select | None) -> QueryError:
+    span = refusal.span
+    if span is None and select is not None:
+        span = _line_span(script.text, select.line)
+    return QueryError(
+        refusal.code, refusal.message, text=script.text, span=span if script.text else None, hint=refusal.hint
+    )
+
+
+def _line_span(text: str, line: int) -> tuple[int, int] | None:
+    """The place of a line, counted from 1, in a text."""
+    lines = text.splitlines(keepends=True)
+    if not 1 <= line <= len(lines):
+        return None
+    start = sum(len(before) for before in lines[: line - 1])
+    return start, start + len(lines[line - 1].rstrip())

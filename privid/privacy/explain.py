@@ -1,0 +1,101 @@
+"""A certificate for people and programs: what a query would release and cost, without touching video or budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from privid.domain.loss_profile import query_profile
+from privid.domain.policy import CameraPolicy
+from privid.domain.units import SECOND, epsilon
+from privid.privacy.certificate import Certificate, ReleaseCertificate, SourceShare
+from privid.privacy.mechanisms import half_width95
+from privid.privacy.rng import round_up_to_float
+from privid.privacy.sensitivity import Method
+
+
+def to_json(
+    certificate: Certificate, policies: Mapping[str, CameraPolicy], admissible: bool | None = None
+) -> dict[str, Any]:
+    """The machine-readable explain of query-language.md. Times in the unit that a field's name says."""
+    charges = []
+    for charge in certificate.charges:
+        profile = query_profile(charge.losses, policies[charge.camera])
+        charges.append(
+            {
+                "camera": charge.camera,
+                "epsilon": epsilon(profile.maximum()),
+                "profile": [list(step) for step in profile.steps],
+            }
+        )
+    return {
+        "canonical": certificate.canonical,
+        "chunks": certificate.chunks,
+        "slots": certificate.slots,
+        "public_time_s": certificate.public_time_us / SECOND,
+        "values_only": certificate.values_only,
+        "releases": [_release(release) for release in certificate.releases],
+        "charges": charges,
+        "admissible": admissible,
+    }
+
+
+def _release(release: ReleaseCertificate) -> dict[str, Any]:
+    return {
+        "select": release.select,
+        "column": release.column,
+        "aggregate": release.sensitivity.call.function.value,
+        "cells": release.cells,
+        "epsilon": epsilon(release.epsilon_nano),
+        "method": release.method.value,
+        "range": None if release.sensitivity.range is None else [float(bound) for bound in release.sensitivity.range],
+        "interval95": value_interval95(release),
+        "mechanisms": mechanisms(release),
+        "sources": [_source(source) for source in release.sources],
+    }
+
+
+def mechanisms(release: ReleaseCertificate) -> list[dict[str, Any]]:
+    """One entry for each component of the released vector, each in its own unit."""
+    entries = []
+    for part in release.components:
+        scale = None if release.scale is None else round_up_to_float(release.scale * part.factor)
+        entries.append(
+            {
+                "of": part.of,
+                "kind": "public" if scale is None else "laplace",
+                "epsilon": epsilon(release.epsilon_nano),
+                "sensitivity": float(release.delta * part.factor),
+                "noise_scale": scale or 0.0,
+                "interval95": half_width95(scale or 0.0),
+            }
+        )
+    return entries
+
+
+def value_interval95(release: ReleaseCertificate) -> float | None:
+    """The half-width of the value's 95 % interval, where it is public: noise on the value itself, or on n times it."""
+    if release.scale is None:
+        return 0.0
+    width = half_width95(float(release.scale))
+    if release.method is Method.AVG_EXACT:
+        size = release.sensitivity.size
+        return None if size is None or release.cells != 1 else width / size
+    return width if len(release.components) == 1 else None
+
+
+def _source(source: SourceShare) -> dict[str, Any]:
+    base = source.base
+    return {
+        "table": base.name,
+        "camera": base.camera,
+        "mask": base.mask,
+        "chunks": base.grid.count,
+        "begin_us": base.grid.begin_us,
+        "chunk_us": base.grid.chunk_us,
+        "period_us": base.grid.period_us,
+        "touched_per_segment": base.touched_slots,
+        "segments": base.segments,
+        "influence": float(source.influence),
+        "cap": None if source.cap is None else float(source.cap),
+    }

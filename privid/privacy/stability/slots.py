@@ -1,0 +1,139 @@
+"""Public functions of a source table's slots, over all slots at once (privacy-model.md, section 2: D and mult).
+
+A function f(slot) is an expression over the columns `chunk`, `camera` and `region`. A month of 5 s chunks is half a
+million slots, so functions of time are evaluated once for each *run* of consecutive chunks on which they are constant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import pairwise
+
+from privid.domain.budget import Grid
+from privid.privacy.base import Base
+from privid.privacy.stability.expressions import as_doubles, public_value, transform
+from query_lang import functions
+from query_lang import timefunctions as tf
+from query_lang.logical import Call, Column, DataType, Expr, Literal, Value
+from query_lang.units import DAY, HOUR
+
+CHUNK = "chunk"
+CAMERA = "camera"
+REGION = "region"
+TRUSTED = frozenset({CHUNK, CAMERA, REGION})
+"""The columns that the system adds to a source table."""
+
+Values = tuple[Value, ...]
+_Regions = tuple[str, ...]
+_Exprs = tuple[Expr, ...]
+
+_RUNS_AT_MOST = 200_000
+"""D is counted exactly up to so many runs; beyond, every chunk is taken for another value."""
+
+
+def slot_counts(base: Base, exprs: _Exprs) -> Mapping[Values, int]:
+    """How many slots have each tuple of values, in the order of their first chunk, then region."""
+    return _slot_counts(base.grid, base.camera, base.regions, exprs)
+
+
+def reach(base: Base, exprs: _Exprs) -> int:
+    """D_B(T): the most distinct tuples of values among Mc consecutive chunks, all regions of each; 1 for no values."""
+    if not exprs:
+        return 1
+    return _reach(base.grid, base.camera, base.regions, exprs, base.touched_chunks)
+
+
+@lru_cache(maxsize=256)
+def _slot_counts(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs) -> Mapping[Values, int]:
+    counts: Counter[Values] = Counter()
+    for length, values in _runs(grid, camera, regions, exprs):
+        for value in values:
+            counts[value] += length
+    return counts
+
+
+@lru_cache(maxsize=256)
+def _reach(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs, window: int) -> int:
+    runs: list[tuple[int, frozenset[Values]]] = []
+    for length, together in _runs(grid, camera, regions, exprs):
+        runs.append((length, frozenset(together)))
+        if len(runs) > _RUNS_AT_MOST:
+            return window * max(1, len(regions))
+    inside: Counter[Values] = Counter()
+    most = entered = following = 0
+    # The window that starts on the last chunk of a run holds every value of each window that starts in that run.
+    for index, (length, values) in enumerate(runs):
+        if entered == index:
+            inside.update(values)
+            entered += 1
+        else:
+            following -= length
+        while entered < len(runs) and following < window - 1:
+            inside.update(runs[entered][1])
+            following += runs[entered][0]
+            entered += 1
+        most = max(most, len(inside))
+        for value in values:
+            inside[value] -= 1
+            if not inside[value]:
+                del inside[value]
+    return most
+
+
+def _runs(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs) -> Iterator[tuple[int, tuple[Values, ...]]]:
+    """(number of chunks, one tuple of values for each region) of each run, in order of time."""
+    clocks: dict[Expr, str] = {}
+
+    def cut(part: Expr) -> Expr | None:
+        """Functions of time alone become columns of their values."""
+        return Column(clocks.setdefault(part, f"clock {len(clocks)}"), part.type) if _is_clock(part) else None
+
+    rest = tuple(transform(as_doubles(expr), cut) for expr in exprs)
+    starts = sorted(set().union(*(_starts(grid, clock) for clock in clocks)) or {0})
+    for start, end in pairwise((*starts, grid.count)):
+        moment = {CHUNK: grid.begin_us + start * grid.period_us}
+        row: dict[str, Value | float] = {CAMERA: camera}
+        for clock, name in clocks.items():
+            value = public_value(clock, moment)
+            row[name] = float(value) if clock.type is DataType.NUMBER and value is not None else value
+        values = []
+        for region in regions or ("",):
+            row[REGION] = region
+            values.append(tuple(public_value(expr, row) for expr in rest))
+        yield end - start, tuple(values)
+
+
+def _is_clock(expr: Expr) -> bool:
+    """`chunk`, or time functions of it."""
+    while isinstance(expr, Call) and expr.function in functions.TIME_FUNCTIONS:
+        expr = expr.args[0]
+    return isinstance(expr, Column) and expr.name == CHUNK
+
+
+def _starts(grid: Grid, clock: Expr) -> set[int]:
+    """Chunks, the first included, such that the clock's value is the same from each up to the next."""
+    if isinstance(clock, Column):
+        return set(range(grid.count))
+    assert isinstance(clock, Call)
+    if not isinstance(clock.args[0], Column):
+        return _starts(grid, clock.args[0])
+    last = grid.begin_us + (grid.count - 1) * grid.period_us
+    zone = _constant(clock.args[-1])
+    assert isinstance(zone, str)
+    if clock.function == "bin":
+        period = int(_constant(clock.args[1]) or 0)
+        moments = list(range(tf.start_of_bin(grid.begin_us, period, zone) + period, last + 1, period))
+    else:
+        step = HOUR if clock.function in ("hour", "hour_of_day") else DAY
+        moments = []
+        for begin, end in pairwise((grid.begin_us, *tf.transitions(zone, grid.begin_us, last), last + 1)):
+            first = begin + -(begin + tf.offset_us(begin, zone)) % step
+            moments += [begin, *range(first, end, step)]
+    return {0, *(-(-(moment - grid.begin_us) // grid.period_us) for moment in moments)}
+
+
+def _constant(expr: Expr) -> Value:
+    assert isinstance(expr, Literal)
+    return expr.value
