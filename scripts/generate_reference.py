@@ -58,14 +58,16 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
 
 
 def _help(text: str | None) -> str:
-    """A command's help; its example as a block."""
-    lines = []
+    """A command's help, its examples (`$ ...` or `Example: ...`) as a block."""
+    lines, inside = [], False
     for line in inspect.cleandoc(text or "").replace("\b\n", "").splitlines():
-        if line.startswith("Example: "):
-            lines += ["```console", f"$ {line.removeprefix('Example: ')}", "```"]
-        else:
-            lines.append(line.rstrip())
-    return "\n".join(lines)
+        line = line.replace("Example: ", "$ ", 1) if line.startswith("Example: ") else line
+        example = line.startswith("$ ")
+        if example != inside:
+            lines.append("```console" if example else "```")
+            inside = example
+        lines.append(line.rstrip())
+    return "\n".join([*lines, "```"] if inside else lines)
 
 
 def _argument(parameter: Any) -> str:

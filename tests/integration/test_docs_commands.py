@@ -73,8 +73,14 @@ def _compose_service_exists(text: str) -> None:
     assert [word for word in words[5:] if word in services], text
 
 
+def _makefile_makes_it(text: str) -> None:
+    assert text == "source .venv/bin/activate"
+    assert re.search(r"^VENV \?= \.venv$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
 ELSEWHERE: list[tuple[re.Pattern[str], str, Callable[[str], None]]] = [
     (re.compile(r"make "), "would build environments and run these tests; CI runs them", _make_target_exists),
+    (re.compile(r"source "), "the tests run in an environment of their own", _makefile_makes_it),
     (re.compile(r"docker "), "no container engine here; see `make docker-check`", _compose_service_exists),
 ]
 
@@ -129,6 +135,7 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PRIVID_LISTEN": f"127.0.0.1:{ports[0]}",
         "PRIVID_ADMIN_LISTEN": f"127.0.0.1:{ports[1]}",
+        "PRIVID_ADMIN_SERVER": f"127.0.0.1:{ports[1]}",
     }
     done = subprocess.run(
         ["bash", "-c", bash(script_of(page), ports)],
