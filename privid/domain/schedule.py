@@ -8,6 +8,10 @@ from dataclasses import dataclass
 RESERVE_SHARE = 10
 """One reserve turn for every so many turns: what late frames may use without moving any other slot."""
 MINIMUM_RESERVE_TURNS = 4
+SETUP_US = 3_000_000
+"""Before the first turn: the worker starts and the first chunk is decoded from the key frame before it."""
+FINISH_US = 2_000_000
+"""After the last reserve turn: the relational part, the noise and the commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,5 @@ class PublicSchedule:
 
     @property
     def duration_us(self) -> int:
-        """From the first turn to the end of the reserve."""
-        return (self.turns + self.reserve_turns) * self.timeout_us
-
-    def offset_us(self, position: int) -> int:
-        """When the slot at `position` (counted from 0) starts, after the first turn's start."""
-        return (position // self.cores) * self.timeout_us
-
-    def core(self, position: int) -> int:
-        """Which of the slot cores it runs on."""
-        return position % self.cores
+        """From the start of the set-up to the moment when everything is done."""
+        return SETUP_US + (self.turns + self.reserve_turns) * self.timeout_us + FINISH_US

@@ -1,0 +1,31 @@
+"""What one analyst may name in a query: granted cameras, own executables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from privid.database.schema import analysts, cameras, executables, grants
+from privid.database.transactions import reading
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`executables` maps a name to the SHA-256 of its newest version; `epsilon_limit_nano` None is no limit."""
+
+    cameras: frozenset[str]
+    executables: Mapping[str, str]
+    epsilon_limit_nano: int | None
+
+
+def access_of(database: sa.Engine, analyst_id: int) -> Access:
+    """What the analyst may use now."""
+    with reading(database) as connection:
+        granted = connection.scalars(sa.select(cameras.c.name).join(grants).where(grants.c.analyst_id == analyst_id))
+        newest = connection.execute(
+            sa.select(executables.c.name, executables.c.sha256)
+            .where(executables.c.analyst_id == analyst_id)
+            .order_by(executables.c.version)
+        )
+        limit = connection.scalar(sa.select(analysts.c.epsilon_limit_nano).where(analysts.c.id == analyst_id))
+        return Access(frozenset(granted), {row.name: row.sha256 for row in newest}, limit)

@@ -1,0 +1,158 @@
+"""Runs one admitted query: frames to slots, slots to rows, rows to a release (privacy-model.md, section 6).
+
+Nothing here decides what may be learnt: the plan fixed that before the first frame was read. Rows of finished slots
+are kept in a journal, so whatever ends a run early (a crash, a stop, a failure of the sandbox) costs no slot twice.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from privid.domain.home import Home
+from privid.domain.policy import CameraPolicy
+from privid.domain.release import Release
+from privid.domain.schedule import SETUP_US, PublicSchedule
+from privid.engine import release, tables
+from privid.engine.journal import Row, SlotJournal
+from privid.engine.lanes import Lanes
+from privid.engine.plan import Plan
+from privid.video.catalog import Catalog
+from privid.video.chunking import Chunk, chunks
+from privid.video.frames import read_chunks
+from privid.video.store import SegmentStore
+from query_lang.logical import Process, SchemaColumn
+from workers import wire
+from workers.host.errors import SlotsLate
+from workers.host.feeder import Slot
+from workers.host.pool import ExecutableSpec, LocalPool
+
+_log = structlog.get_logger("privid.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """What running a query needs of this host."""
+
+    home: Home
+    video: Catalog
+    store: SegmentStore
+    lanes: Lanes
+    clock: Callable[[], int]
+
+    def remaining_us(self, query_id: str, plan: Plan) -> int:
+        """The public time that the slots without rows need, counted from now."""
+        total = 0
+        for position, process in enumerate(plan.script.processes):
+            with SlotJournal(self._spool(query_id, position)) as journal:
+                missing = len(_chunks(process)) - len(journal.rows)
+            total += _schedule(process, plan, missing).duration_us if missing else 0
+        return total
+
+    def run(self, query_id: str, plan: Plan, begin_us: int, stop: threading.Event) -> Release:
+        """Every slot that has no rows yet, on public schedules one after the other from `begin_us` on; then the answer.
+
+        Raises Stopped if `stop` was set, SandboxError, StoreFailure or OSError for failures of the system; after any
+        of them it can be run again.
+        """
+        rows = {}
+        for position, process in enumerate(plan.script.processes):
+            with SlotJournal(self._spool(query_id, position)) as journal:
+                schedule = _schedule(process, plan, len(_chunks(process)) - len(journal.rows))
+                self._process(query_id, process, plan, journal, begin_us, stop)
+                rows[process.name] = tables.build(process, journal.rows)
+            begin_us += schedule.duration_us if schedule.slots else 0
+        answers = release.answer(plan.script, plan.certificate, rows)
+        return Release(query_id, self.clock(), answers, plan.certificate.values_only)
+
+    def _process(
+        self,
+        query_id: str,
+        process: Process,
+        plan: Plan,
+        journal: SlotJournal,
+        begin_us: int,
+        stop: threading.Event,
+    ) -> None:
+        """Fill the journal."""
+        while missing := [chunk for chunk in _chunks(process) if chunk.index not in journal.rows]:
+            try:
+                self._slots(query_id, process, plan, missing, journal, begin_us, stop)
+            except SlotsLate as late:
+                # Our decoder was too slow for the whole reserve. Another schedule for what is left costs time, but no
+                # slot has moved and no rows are invented.
+                _log.warning("slots late", query=query_id, table=process.name, slots=len(late.indices))
+                begin_us = self.clock()
+
+    def _slots(
+        self,
+        query_id: str,
+        process: Process,
+        plan: Plan,
+        missing: list[Chunk],
+        journal: SlotJournal,
+        begin_us: int,
+        stop: threading.Event,
+    ) -> None:
+        def finished(slot: int, rows: tuple[Row, ...]) -> None:
+            journal.append(slot, rows)
+            _log.debug("slot finished", query=query_id, table=process.name, slot=slot)
+
+        spec = self._executable(process, plan.executables[process.executable])
+        cores = self.lanes.cores(plan.timing, plan.slot_cores(process))
+        first_us = begin_us + SETUP_US - self.clock()
+        start_ns = None if plan.timing == "open" else time.monotonic_ns() + first_us * 1000
+        with LocalPool(spec, plan.timing, cores) as pool:
+            pool.run(
+                self._frames(process, plan.policies[process.split.camera], missing),
+                len(missing),
+                finished,
+                reserve_turns=_schedule(process, plan, len(missing)).reserve_turns,
+                start_ns=start_ns,
+                stop=stop,
+            )
+
+    def _frames(self, process: Process, policy: CameraPolicy, missing: list[Chunk]) -> Iterator[Slot]:
+        split = process.split
+        found = read_chunks(self.video, self.store, split.camera, missing, fps=split.fps, resize=split.resize)
+        for chunk in found:
+            yield Slot(
+                index=chunk.index,
+                frames_fd=chunk.fd,
+                frame_count=len(chunk.times_us),
+                height=chunk.height,
+                width=chunk.width,
+                channels=3,
+                times_us=chunk.times_us,
+                start_us=chunk.begin_us,
+                end_us=chunk.end_us,
+                camera=split.camera,
+                region="",
+                fps=float(split.fps or policy.fps),
+            )
+
+    def _executable(self, process: Process, sha256: str) -> ExecutableSpec:
+        source = (self.home.executables / sha256).read_bytes()
+        table = wire.TableSpec(tuple(_column(column) for column in process.schema), process.max_rows, process.exact)
+        return ExecutableSpec(sha256, source, table, process.timeout_us)
+
+    def _spool(self, query_id: str, position: int) -> Path:
+        return self.home.spool / query_id / f"{position}.rows"
+
+
+def _chunks(process: Process) -> tuple[Chunk, ...]:
+    split = process.split
+    return chunks(split.begin_us, split.end_us, split.chunk_us, split.chunk_us + split.stride_us)
+
+
+def _schedule(process: Process, plan: Plan, slots: int) -> PublicSchedule:
+    return PublicSchedule(slots, plan.slot_cores(process), process.timeout_us)
+
+
+def _column(column: SchemaColumn) -> wire.ColumnSpec:
+    default = column.default
+    value = default if isinstance(default, str | bool) else float(default)
+    return wire.ColumnSpec(column.name, column.type.value, value)  # type: ignore[arg-type]  # never TIMESTAMP
