@@ -309,6 +309,9 @@ def analyst_add(
     name: AnalystName,
     cameras: Annotated[str, typer.Option(metavar="A,B", help="Cameras that they may ask about.")] = "",
     epsilon: Annotated[str | None, typer.Option(metavar="E", help="Most that one query may ask for.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Write the token to this file, which nobody else may read, instead.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Add an analyst and print their token, this once.
@@ -317,13 +320,19 @@ def analyst_add(
     $ privid-admin analyst add transport --cameras plaza,bridge --epsilon 0.5
     """
     limit = None if epsilon is None else _epsilon("--epsilon", epsilon)
+    check_writable(token_file)
     with OwnerClient(owner_target()) as client:
         analyst, token = client.add_analyst(name, _names(cameras), limit)
+    if token_file is not None:
+        token_file.touch(mode=0o600)
+        token_file.chmod(0o600)
+        token_file.write_text(f"{token}\n", encoding="utf-8")
     if json:
-        print_json(_analyst_json(analyst) | {"token": token})
+        print_json(_analyst_json(analyst) | ({"token": token} if token_file is None else {}))
         return
     stdout().print(f"added {name}; cameras: {', '.join(analyst.cameras) or 'none yet'}", markup=False)
-    stdout().print(f"token (shown this once): {token}", markup=False)
+    said = f"token (shown this once): {token}" if token_file is None else f"token written to {token_file}"
+    stdout().print(said, markup=False)
 
 
 @analyst_app.command(name="list")
