@@ -23,6 +23,9 @@ from query_lang.errors import QueryError
 DONE, SYSTEM, INPUT = 0, 1, 2
 """Exit status: done; a failure of the system; whatever the caller can change."""
 
+_PIPE_COLUMNS = 240
+"""Whoever reads a pipe or a file wants whole lines."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -38,12 +41,12 @@ class InputError(Exception):
 
 def stdout() -> Console:
     """Standard output; coloured on a terminal only, and not where NO_COLOR is set."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def stderr() -> Console:
     """Standard error, for progress and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_COLUMNS)
 
 
 def print_json(value: Any) -> None:

@@ -135,21 +135,21 @@ def print_plan(console: Console, document: Mapping[str, Any], name: str) -> None
 def _print_release_plan(console: Console, release: Mapping[str, Any]) -> None:
     cell_count = f"   {release['cells']} cells" if release["cells"] != 1 else ""
     line = Text(f"  {release['column']}", style="bold")
-    line.append(f"   {release['aggregate']}{cell_count}   epsilon {release['epsilon']:.6g}", style="not bold")
+    whole = release.get("interval95")
+    noise = "" if whole is None else f"   noise ±{whole:.4g} (95 %)"
+    line.append(f"   {release['aggregate']}{cell_count}{noise}   epsilon {release['epsilon']:.6g}", style="not bold")
     console.print(line)
     for mechanism in release["mechanisms"]:
-        interval = mechanism.get("interval95")
-        noise = f"noise ±{interval:.4g} (95 %)" if interval else f"{mechanism['kind']} mechanism"
-        console.print(
-            Text(f"    {mechanism['of']}: {noise}   sensitivity {mechanism['sensitivity']:.6g}"), style="default"
-        )
+        width = mechanism["interval95"]
+        noise = f"noise ±{width:.4g} (95 %)" if width else f"{mechanism['kind']}, no noise"
+        console.print(Text(f"    {mechanism['of']}: {noise}, sensitivity {mechanism['sensitivity']:.6g}"))
     for source in release["sources"]:
         mask = "" if source["mask"] == "none" else f", mask {source['mask']}"
         console.print(
             Text(
                 f"    └ {source['table']}: {source['camera']}{mask}, {source['chunks']} chunks of "
-                f"{plain_duration(source['chunk_us'])} from {isoformat(source['begin_us'])}; one presence period "
-                f"touches {source['touched_per_segment'] * source['segments']} of them at most"
+                f"{plain_duration(source['chunk_us'])} from {isoformat(source['begin_us'])}; one person "
+                f"can change {source['touched_per_segment'] * source['segments']} of them at most"
             ),
             style="dim",
         )

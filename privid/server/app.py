@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 import structlog
 
+from privid.database.connect import open_database
 from privid.domain.home import Home
+from privid.engine.lanes import Lanes
+from privid.engine.service import Engine
 from privid.ledger import Ledger, Policies
 from privid.server.admin_service import AdminService
 from privid.server.auth import Authenticator, ensure_owner
 from privid.server.cameras import Cameras
-from privid.server.clock import Clock
+from privid.server.clock import Clock, system_clock
 from privid.server.endpoints import analysts_endpoint, owners_endpoint
 from privid.server.executables import ExecutableStore
 from privid.server.people import People
@@ -67,17 +70,39 @@ def hold(home: Home) -> int:
     return handle
 
 
-async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then let running calls end and stop the engine.
+def wire(settings: Settings) -> Parts:
+    """Put the real parts together: database, ledger, engine. Raises DatabaseError, or ValueError for slot cores.
+
+    The process keeps to the shared cores from here on, and so does every thread and child that does not say otherwise.
+    """
+    home = Home(settings.home)
+    lanes = Lanes.of_host(settings.slot_cores)
+    os.sched_setaffinity(0, lanes.shared)
+    database = open_database(settings.database_url or home.database)
+    ledger = Ledger(database, system_clock)
+    return Parts(
+        database=database,
+        engine=Engine(home, database, ledger, lanes, system_clock),
+        ledger=ledger,
+        policies=Policies(database, system_clock),
+        clock=system_clock,
+    )
+
+
+async def serve_until_signal(settings: Settings, parts: Parts, on_ready: Callable[[Addresses], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotListen before anything has started."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, parts, on_ready, stop)
+
+
+async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then let running calls end and stop the engine.
 
     Raises CannotListen before anything has started.
     """
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="call"))
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="call"))
     home = Home(settings.home)
     if ensure_owner(parts.database, home.owner_token, parts.clock):
         _log.info("first start: the owner's token was written", path=str(home.owner_token))

@@ -65,7 +65,7 @@ class QueryEngine(Protocol):
     def result(self, query_id: str) -> Release | None:
         """None before the query's public time, and while there is no release."""
 
-    def cancel(self, query_id: str) -> None:
+    def cancel(self, query_id: str, actor: str) -> None:
         """Give back what has not started."""
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc.aio
 
+from privid.domain.units import SECOND
 from privid.rpc.convert import release_message
 from privid.rpc.v1 import query_pb2, query_pb2_grpc, types_pb2
 from privid.server.cameras import Cameras
@@ -23,6 +24,7 @@ from privid.server.queries import Queries, QueryRow
 from privid.server.settings import Settings
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+_SHORTEST_TICK = 0.05
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -142,7 +144,9 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 yield query_pb2.WatchResponse(query=query, now_us=now, fraction=_fraction(query, now))
                 if query.state in _FINAL:
                     return
-                await asyncio.sleep(self._settings.tick_seconds)
+                await asyncio.sleep(
+                    min(self._settings.tick_seconds, max(_SHORTEST_TICK, (query.visible_us - now) / SECOND))
+                )
         finally:
             self._watches[who.id] -= 1
 
@@ -179,7 +183,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
         def cancel() -> types_pb2.Query:
             row = self._queries.owned(request.query_id, who.id)
-            self._engine.cancel(row.query_id)
+            self._engine.cancel(row.query_id, f"analyst:{who.id}")
             return self._message(row)
 
         return query_pb2.CancelResponse(query=await asyncio.to_thread(cancel))

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """With it, clients need a certificate signed by it, besides their token."""
     default_epsilon: Annotated[float, Field(gt=0)] = 1.0
     """Of a SELECT without CONSUMING, when the request names none."""
+    slot_cores: Annotated[int, Field(ge=0)] | None = None
+    """Cores that slotted work has to itself; by default half of what the server may use."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 64 * 1024
     max_upload_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
     max_call_seconds: Annotated[float, Field(gt=0)] = 60.0
