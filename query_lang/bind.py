@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -12,157 +10,14 @@ from sqlglot import exp
 
 from query_lang import functions, nodes, units
 from query_lang import logical as lp
+from query_lang.constants import MAX_MAGNITUDE, constant, data_type
 from query_lang.errors import QueryError, did_you_mean
 from query_lang.logical import DataType
+from query_lang.names import AGGREGATES, OPERATORS, REFUSED_FUNCTIONS, SCALARS, SIGNS, SYNONYMS
 from query_lang.scope import BoundColumn, Scope, Source
 
-MAX_MAGNITUDE: Final = Fraction(2**42)
-MAX_STRING_BYTES: Final = 256
 MAX_DEPTH: Final = 100
 MAX_PERIOD: Final = 30 * 365 * units.DAY
-
-_NUMBER: Final = re.compile(r"[0-9]{1,60}(\.[0-9]{0,60})?([eE][+-]?[0-9]{1,2})?|\.[0-9]{1,60}", re.ASCII)
-
-OPERATORS: Final[dict[type[exp.Expr], str]] = {
-    exp.Add: "add",
-    exp.Sub: "sub",
-    exp.Mul: "mul",
-    exp.Div: "div",
-    exp.Mod: "mod",
-    exp.EQ: "eq",
-    exp.NEQ: "ne",
-    exp.LT: "lt",
-    exp.LTE: "le",
-    exp.GT: "gt",
-    exp.GTE: "ge",
-    exp.DPipe: "concat",
-}
-_SIGNS: Final = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "mod": "%", "concat": "||", "eq": "=", "ne": "<>", "lt": "<",
-    "le": "<=", "gt": ">", "ge": ">=", "neg": "-", "and": "AND", "or": "OR", "not": "NOT", "in": "IN",
-    "between": "BETWEEN", "like": "LIKE",
-}  # fmt: skip
-
-_SYNONYMS: Final = {
-    "ceiling": "ceil", "pow": "power", "substr": "substring", "char_length": "length", "len": "length",
-    "ucase": "upper", "lcase": "lower", "ifnull": "coalesce", "nvl": "coalesce",
-    "prefix": "starts_with", "suffix": "ends_with",
-    "startswith": "starts_with", "endswith": "ends_with",
-}  # fmt: skip
-
-_INTERNAL: Final = frozenset(
-    {*OPERATORS.values(), "neg", "and", "or", "not", "in", "is_null", "like", "between", "bin"}
-    | {"to_number", "to_string", "to_boolean"}
-) - {"mod", "concat"}
-
-SCALARS: Final = frozenset(functions.REGISTRY) - _INTERNAL
-"""Registry names that a query may call as functions."""
-
-AGGREGATES: Final[dict[str, lp.Function]] = {
-    "count": lp.Function.COUNT,
-    "sum": lp.Function.SUM,
-    "avg": lp.Function.AVG,
-    "mean": lp.Function.AVG,
-    "var": lp.Function.VAR,
-    "var_pop": lp.Function.VAR,
-    "variance": lp.Function.VAR,
-    "stddev": lp.Function.STDDEV,
-    "stddev_pop": lp.Function.STDDEV,
-    "min": lp.Function.MIN,
-    "max": lp.Function.MAX,
-    "median": lp.Function.MEDIAN,
-    "quantile": lp.Function.QUANTILE,
-    "argmax": lp.Function.ARGMAX,
-}
-
-_VOLATILE: Final = "its value is not a function of the row", "compare with TIMESTAMP '2026-12-01T08:00:00Z'"
-_ORDERED: Final = "it depends on the order of rows", "write MIN, MAX or ARGMAX(key, COUNT(*))"
-_LISTS: Final = "one row can make its result grow without bound", "write COUNT(DISTINCT x)"
-_WINDOWS: Final = "window functions have no bounded influence", "group by bin(chunk, ...) in a nested SELECT"
-_SKETCH: Final = (
-    "noise is added to exact results",
-    "write the exact form, such as COUNT(DISTINCT x) or QUANTILE(x, 0.9)",
-)
-_PATTERNS: Final = "regular expressions are not offered", "write LIKE, starts_with, ends_with or contains"
-_SAMPLE: Final = "VAR and STDDEV are the population forms", "write VAR(x) or STDDEV(x)"
-_CALENDAR: Final = "moments are cut by other functions", "write hour(chunk), day(chunk), hour_of_day(chunk), ..."
-_CHOICE: Final = "choices are written with CASE", "write CASE WHEN test THEN a ELSE b END"
-_IF_COUNT: Final = "conditions on aggregates are written with FILTER", "write COUNT(*) FILTER (WHERE test)"
-
-REFUSED_FUNCTIONS: Final[dict[str, tuple[str, str]]] = {
-    **dict.fromkeys(("now", "current_timestamp", "current_date", "random", "rand", "uuid", "today"), _VOLATILE),
-    **dict.fromkeys(("first", "last", "any_value", "arbitrary", "first_value", "last_value", "argmin"), _ORDERED),
-    **dict.fromkeys(("list", "array_agg", "string_agg", "group_concat", "listagg", "histogram"), _LISTS),
-    **dict.fromkeys(("row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank"), _WINDOWS),
-    **dict.fromkeys(("approx_count_distinct", "approx_quantile", "approx_distinct", "approx_top_k"), _SKETCH),
-    **dict.fromkeys(("regexp_matches", "regexp_extract", "regexp_replace", "regexp_like"), _PATTERNS),
-    **dict.fromkeys(("var_samp", "stddev_samp", "covar_pop", "corr"), _SAMPLE),
-    **dict.fromkeys(("date_trunc", "strftime", "extract", "date_part", "year", "minute", "time_bucket"), _CALENDAR),
-    **dict.fromkeys(("if", "iff", "decode"), _CHOICE),
-    **dict.fromkeys(("count_if", "countif", "sum_if", "avg_if"), _IF_COUNT),
-    "mode": ("the most frequent value needs noise of its own", "write ARGMAX(key, COUNT(*))"),
-    "percentile_cont": ("quantiles are written otherwise", "write QUANTILE(x, 0.9)"),
-    "percentile_disc": ("quantiles are written otherwise", "write QUANTILE(x, 0.9)"),
-}
-
-_TYPE_NAMES: Final = {
-    **dict.fromkeys(("number", "double", "float", "real", "decimal", "numeric", "int", "integer", "bigint"), "NUMBER"),
-    **dict.fromkeys(("string", "varchar", "text", "char"), "STRING"),
-    **dict.fromkeys(("boolean", "bool"), "BOOLEAN"),
-}
-
-
-def data_type(source: Source, name: exp.Expr, *, strict: bool) -> DataType:
-    """The type of a name. `strict` (schemas) knows the three names only, and says which one was meant."""
-    known = _TYPE_NAMES.get(name.name.lower())
-    if known is None or (strict and known.lower() != name.name.lower()):
-        hint = f"write {known}" if known else "write STRING, NUMBER or BOOLEAN"
-        raise source.error("type", f"unknown type {name.name!r}", name, hint)
-    return DataType(known)
-
-
-def read_number(source: Source, node: exp.Expr, text: str) -> Fraction:
-    """A numeral as an exact fraction. Raises QueryError for what is no numeral, or 2^42 and beyond."""
-    if not _NUMBER.fullmatch(text):
-        raise source.error("syntax", f"{text!r} is not a number", node, "write 12, 0.5 or 1e3")
-    value = Fraction(Decimal(text))
-    if value >= MAX_MAGNITUDE:
-        raise source.error("bad_value", f"{text} is too large", node, "numbers lie below 2^42, about 4.4e12")
-    return value
-
-
-def read_string(source: Source, node: exp.Expr, text: str) -> str:
-    """A string constant. Raises QueryError for more than 256 bytes."""
-    if len(text.encode()) > MAX_STRING_BYTES:
-        raise source.error("bad_value", f"this text is longer than {MAX_STRING_BYTES} bytes", node, "shorten it")
-    return text
-
-
-def constant(source: Source, node: exp.Expr, zone: str | None) -> lp.Literal:
-    """A literal node, as in defaults and in WITH KEYS."""
-    if isinstance(node, exp.Neg):
-        value = constant(source, node.this, zone).value
-        assert isinstance(value, Fraction)
-        return lp.Literal(-value, DataType.NUMBER)
-    if isinstance(node, exp.Boolean):
-        return lp.Literal(bool(node.this), DataType.BOOLEAN)
-    if isinstance(node, nodes.Moment):
-        return lp.Literal(read_moment(source, node, zone), DataType.TIMESTAMP)
-    if node.args.get("is_string"):
-        return lp.Literal(read_string(source, node, node.name), DataType.STRING)
-    return lp.Literal(read_number(source, node, node.name), DataType.NUMBER)
-
-
-def read_moment(source: Source, node: exp.Expr, zone: str | None) -> int:
-    """A moment; `zone` is the camera's, None if there are cameras of several zones."""
-    try:
-        moment = units.parse_moment(node.name, zone or "UTC")
-        if zone is None and moment != units.parse_moment(node.name, "Asia/Kolkata"):
-            raise ValueError(f"{node.name!r} has no zone, and the cameras are in several")
-    except ValueError as error:
-        raise source.error("bad_time", str(error), node, "write 2026-12-01T08:00:00Z") from None
-    return moment
-
 
 NULL: Final = lp.Literal(None, DataType.NUMBER)
 """NULL before its type is known; compared by identity."""
@@ -303,6 +158,10 @@ class ExpressionBinder:
 
     def _case(self, node: exp.Expr) -> lp.Expr:
         operand = node.args.get("this")
+        if operand is not None and not isinstance(operand.unnest(), exp.Column):
+            # It is written out once for each branch.
+            hint = "write CASE WHEN test THEN value END, or name the expression in a nested SELECT"
+            raise self.source.error("unsupported", "CASE compares a column", operand, hint)
         tests, values = [], []
         for branch in node.args["ifs"]:
             test = branch.this
@@ -350,7 +209,7 @@ class ExpressionBinder:
             return self._bin(node)
         if name in functions.TIME_FUNCTIONS:
             return self._time(name, node)
-        name = _SYNONYMS.get(name, name)
+        name = SYNONYMS.get(name, name)
         if name in SCALARS:
             return self.call(name, node.expressions, node)
         if refused := REFUSED_FUNCTIONS.get(name):
@@ -379,7 +238,7 @@ class ExpressionBinder:
 
     def _typed(self, name: str, args: Sequence[lp.Expr], parts: Sequence[exp.Expr], node: exp.Expr) -> lp.Call:
         function = functions.REGISTRY[name]
-        shown = _SIGNS.get(name, name)
+        shown = SIGNS.get(name, name)
         signature = function.signature
         most = len(signature.params)
         if len(args) < most - signature.optional or (len(args) > most and not signature.variadic):
@@ -415,7 +274,7 @@ class ExpressionBinder:
     def _mismatch(
         self, function: functions.ScalarFunction, args: Sequence[lp.Expr], parts: Sequence[exp.Expr], node: exp.Expr
     ) -> QueryError:
-        shown = _SIGNS.get(function.name, function.name)
+        shown = SIGNS.get(function.name, function.name)
         params = function.signature.params
         free: DataType | None = None
         for index, (arg, part) in enumerate(zip(args, parts, strict=True)):

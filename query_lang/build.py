@@ -11,7 +11,8 @@ from sqlglot import exp
 
 from query_lang import logical as lp
 from query_lang import nodes
-from query_lang.bind import NULL, ExpressionBinder, columns_of, has_aggregate, read_number, zone_of
+from query_lang.bind import NULL, ExpressionBinder, columns_of, has_aggregate, zone_of
+from query_lang.constants import read_number
 from query_lang.errors import name_hint, position
 from query_lang.grouping import AggregateBinder, Grouping, group_keys
 from query_lang.logical import DataType
@@ -158,6 +159,8 @@ class QueryBuilder:
         if bound.size > MAX_OPERATORS or bound.depth > MAX_RELATION_DEPTH:
             hint = f"a query has at most {MAX_OPERATORS} operators, with every use of a WITH query counted"
             raise self.source.error("too_large", "this query is too large", node, hint)
+        # Set operations match columns by position, so the columns in sight are the fields, in their order.
+        assert [c.column.name for c in bound.columns] == [f.name for f in bound.relation.fields]
         return bound
 
     def _nested_select(self, node: exp.Select, tables: Tables) -> Bound:
@@ -343,7 +346,12 @@ class QueryBuilder:
             left_relation, right_relation = left.relation, right.relation
         relation = lp.Join(kinds[side], left_relation, right_relation, tuple(pairs))
         columns = (*left.columns, *right.columns)
-        bound = Bound(relation, columns, left.size + right.size + 1, max(left.depth, right.depth) + 1)
+        size, depth = left.size + right.size + 1, max(left.depth, right.depth) + 1
+        if side == "RIGHT":
+            items = tuple((column.column.name, column.column) for column in columns)
+            bound = Bound(lp.Project(relation, items), columns, size + 1, depth + 1)
+        else:
+            bound = Bound(relation, columns, size, depth)
         return self._checked(bound, join), tables_in_sight
 
     def _equalities(
@@ -467,9 +475,9 @@ class QueryBuilder:
             if expr is NULL:
                 raise self.source.error("type", "a column of NULLs has no type", item, "leave it out")
             outputs.append((name, expr))
-            if isinstance(item, exp.Alias):
-                binder.aliases[item.alias.casefold()] = expr
         grouping.wanted = None
+        # From here on (HAVING, ORDER BY), not within the SELECT itself: names given there do not build on each other.
+        binder.aliases = {name.casefold(): expr for name, expr in outputs}
         return grouping, outputs
 
     # --- checks -------------------------------------------------------------------------------------------

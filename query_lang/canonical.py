@@ -91,7 +91,9 @@ class _Writer:
             case lp.Project(input=below, items=items):
                 text = self.relation(below)
                 columns = _fields(below)
-                return f"project({text}, {_list(self.expr(expr, columns) for _, expr in items)})"
+                exprs = [self.expr(expr, columns) for _, expr in items]
+                # Columns that only get other names are no operator.
+                return text if exprs == list(columns.values()) else f"project({text}, {_list(exprs)})"
             case lp.Aggregate():
                 return self.aggregate(relation)
             case lp.UnionAll(inputs=inputs):
