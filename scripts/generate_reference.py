@@ -34,6 +34,19 @@ All that an expression may call, by the names of the registry; operators are wri
 Every function is total: no value makes a query fail. A bracketed parameter may be left out, `...` repeats the last one,
 `same` stands for one type wherever it is written in a row. Time functions get the camera's zone by themselves.
 """
+CLIENT_VARIABLES = {
+    "PRIVID_SERVER": "`privid`: the server, instead of the one logged in to",
+    "PRIVID_TOKEN": "`privid`: the analyst's token",
+    "PRIVID_ADMIN_SERVER": "`privid-admin`: the owners' port of the server; default `127.0.0.1:7742`",
+    "PRIVID_OWNER_TOKEN": "`privid-admin`: the owner's token; default: `owner.token` in `PRIVID_HOME`",
+    "PRIVID_CA": "both: the authority of the server's certificate, if it is a private one (PEM)",
+    "PRIVID_CLIENT_CERT": "both: your certificate, if the server asks for one (PEM)",
+    "PRIVID_CLIENT_KEY": "both: its key (PEM)",
+    "PRIVID_HOME": "`privid-admin`, `privid-ingest`: the data directory; default `~/.privid`",
+    "PRIVID_DATABASE_URL": "`privid-ingest`: the database, if it is not the SQLite file in `PRIVID_HOME`",
+    "PRIVID_DEBUG": "all: show the traceback of a failure of the system",
+}
+"""What the client programs read; a test looks each of them up in their code."""
 NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n"
 PROGRAMS = {
     "privid": ("privid.cli.main", "What analysts use."),
@@ -146,6 +159,12 @@ def configuration() -> str:
             "| variable | meaning | default |",
             "|---|---|---|",
             *rows,
+            "",
+            "## Clients\n",
+            "What `privid login` has stored (`$XDG_CONFIG_HOME/privid/config.toml`, mode 0600) yields to these.\n",
+            "| variable | program and meaning |",
+            "|---|---|",
+            *(_row(f"`{name}`", meaning) for name, meaning in CLIENT_VARIABLES.items()),
             "",
         ]
     )

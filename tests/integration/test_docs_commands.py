@@ -18,16 +18,23 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import yaml
 
+from privid.cli import offline
+from privid.owner.policy_file import read_policy_file
+from query_lang import compile_script
+from query_lang.schema import CameraSchema, Catalog
+from query_lang.units import LAST_MOMENT
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 GENERATED = DOCS / "reference" / "cli.md"
 """Its examples come from the help texts and name files of the reader's; they are checked against the commands."""
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 SECONDS = 200
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _AFTER = re.compile(r"<!-- commands: after (\S+) -->")
@@ -184,6 +191,32 @@ def test_examples_parse(page: Path) -> None:
         json.loads(body)
     for body in blocks(page, "yaml"):
         yaml.safe_load(body)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_queries_mean_something(page: Path) -> None:
+    plaza = CameraSchema(name="plaza", timezone="UTC", width=768, height=576, fps=Fraction(10))
+    for body in blocks(page, "sql"):
+        script = compile_script(body, Catalog(cameras={"plaza": plaza}), now_us=LAST_MOMENT)
+        assert script.selects
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "examples").rglob("*.sql")), ids=lambda page: page.name)
+def test_example_queries_can_be_planned(page: Path) -> None:
+    document = offline.explain(page.read_text(), ROOT / "examples" / "people" / "policy.toml", None)
+    assert document["releases"]
+
+
+def test_the_tutorial_shows_the_query_that_it_submits() -> None:
+    (shown,) = blocks(DOCS / "tutorial" / "first-query.md", "sql")
+    submitted = (ROOT / "examples" / "people" / "first.sql").read_text()
+    assert shown.strip() == re.sub(r"^--.*\n", "", submitted, flags=re.MULTILINE).strip()
+
+
+def test_the_policy_file_of_the_reference_is_one() -> None:
+    (shown,) = blocks(DOCS / "reference" / "policy-file.md", "toml")
+    policy = read_policy_file(shown).policies["plaza"]
+    assert (policy.K, policy.rho_us, tuple(policy.masks)) == (1, 30_000_000, ("benches",))
 
 
 def test_every_block_says_what_it_is() -> None:
