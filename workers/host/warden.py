@@ -275,13 +275,15 @@ def _serve(host: socket.socket) -> None:
         os.sched_setaffinity(0, config["housekeeping"])
     namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    if os.fork() == 0:
+    builder = os.fork()
+    if builder == 0:
         ours.close()
         host.close()
         zygote.build(theirs, config, source)
     theirs.close()
     try:
         first = channel.receive(ours)
+        os.waitpid(builder, 0)  # it has forked the zygote, or failed
         if first.kind != READY:
             channel.send(host, BROKEN, first.payload)
             return

@@ -1,0 +1,90 @@
+"""Every attack of the families runs as a real executable in the real pool: no effect, and only its own row suffers."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.arena import DEFAULT, STOPPED, TIMEOUT_US, Arena, names
+
+LETHAL = {
+    "processes": {
+        "ignore_signals", "close_and_sleep", "spin", "exit", "hard_exit", "abort", "segfault", "raise",
+    },
+    "memory": {"bomb_kept", "frames_write"},
+    "kernel": {"x32", "int80"},
+}  # fmt: skip
+"""Attacks that end in the guest's death: their slot gives the default row."""
+NEEDS_PLACES = {"host_files"}
+
+
+def _cases(family: str) -> list[str]:
+    return sorted(set(names(family, "attack")) - NEEDS_PLACES)
+
+
+def _check(arena: Arena, family: str, name: str) -> None:
+    expected = DEFAULT if name in LETHAL.get(family, ()) else STOPPED
+    assert arena.run(f"attack:{name}") == (expected,)
+
+
+@pytest.mark.parametrize("name", _cases("writing"))
+def test_writing(arena: Arena, name: str) -> None:
+    _check(arena, "writing", name)
+    for place in ("/left", "/tmp/left", "/dev/shm/left", "/root/left", "/var/tmp/left", "/run/left", "/home/left"):
+        assert not Path(place).exists()
+
+
+@pytest.mark.parametrize("name", _cases("reading"))
+def test_reading(arena: Arena, name: str) -> None:
+    _check(arena, "reading", name)
+
+
+def test_reading_the_hosts_files(arena: Arena, tmp_path: Path) -> None:
+    database, spool, video = tmp_path / "privid.sqlite3", tmp_path / "spool", tmp_path / "video"
+    database.write_text("rows")
+    for folder in (spool, video):
+        folder.mkdir()
+    for path in (tmp_path, database):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    places = ":".join(map(str, (tmp_path, database, spool, video, Path(__file__))))
+    assert arena.run("attack:host_files", region=places) == (STOPPED,)
+
+
+@pytest.mark.parametrize("name", _cases("network"))
+def test_network(arena: Arena, name: str) -> None:
+    _check(arena, "network", name)
+
+
+@pytest.mark.parametrize("name", _cases("processes"))
+def test_processes(arena: Arena, name: str) -> None:
+    _check(arena, "processes", name)
+
+
+@pytest.mark.parametrize("name", ["ignore_signals", "close_and_sleep", "spin"])
+def test_a_guest_that_stays_is_killed_at_its_timeout(arena: Arena, name: str) -> None:
+    arena.run(f"attack:{name}")
+    took = next((run.ended_ns - run.started_ns) / 1000 for run in arena.runs if run.index == 1)
+    assert TIMEOUT_US * 0.9 < took < TIMEOUT_US + 1_000_000
+
+
+@pytest.mark.parametrize("name", _cases("memory"))
+def test_memory(arena: Arena, name: str) -> None:
+    _check(arena, "memory", name)
+
+
+@pytest.mark.parametrize("name", _cases("kernel"))
+def test_kernel(arena: Arena, name: str) -> None:
+    _check(arena, "kernel", name)
+
+
+def test_no_attack_is_left_out() -> None:
+    everything = {name for family in ("writing", "reading", "network", "processes", "memory", "kernel")
+                  for name in names(family, "attack")}  # fmt: skip
+    assert len(everything) > 80
+    assert all(lethal <= set(names(family, "attack")) for family, lethal in LETHAL.items())
+
+
+def test_nothing_of_the_host_was_changed(arena: Arena) -> None:
+    arena.run("attack:chmod")
+    assert not stat.S_IMODE(Path(os.__file__).stat().st_mode) & stat.S_IWOTH

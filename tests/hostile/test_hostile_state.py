@@ -1,0 +1,103 @@
+"""Statelessness: nothing that one chunk leaves is there for the next, on the same core, in either order."""
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.arena import STOPPED, Arena, names
+from workers.host import rootfs
+
+PAIRS = sorted(set(names("state", "leave")) & set(names("state", "find")))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_nothing_is_left_for_the_next_chunk(arena: Arena, name: str) -> None:
+    rows = arena.rows(*([f"leave:{name}"] * 4), *([f"find:{name}"] * 4))
+    for index in range(4, 8):
+        assert rows[index] == (STOPPED,), f"a later chunk found something of {name}"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _zygotes(arena: Arena) -> list[int]:
+    return [child for lane in arena.pool._lanes for child in _children(lane.worker.pid)]
+
+
+def test_no_process_outlives_its_chunk(arena: Arena) -> None:
+    arena.rows("leave:orphan", "attack:stray_thread", "attack:fork_bomb", "attack:thread_bomb")
+    zygotes = _zygotes(arena)
+    assert len(zygotes) == len(arena.pool._lanes)
+    assert [_children(pid) for pid in zygotes] == [[]] * len(zygotes)
+
+
+def _memory_contains(pid: int, wanted: bytes) -> bool:
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in maps:
+            span, rights, _ = line.split(maxsplit=2)
+            if not rights.startswith("rw"):
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            memory.seek(start)
+            if wanted in memory.read(end - start):
+                return True
+    return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="looks into the zygote's memory")
+def test_the_zygote_never_holds_what_a_guest_wrote(arena: Arena) -> None:
+    """Its memory is copied into every later guest, freed blocks included."""
+    rows = arena.rows("secret", "secret", "secret", "secret")
+    secret = str(rows[0][0][0]).encode()
+    assert len(secret) == 96
+    for zygote in _zygotes(arena):
+        assert not _memory_contains(zygote, secret)
+        assert _memory_contains(zygote, b"fake_greeting"), "the search itself does not work"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks for the residency of files it does not own")
+def test_every_page_of_every_mapped_library_is_in_memory(arena: Arena) -> None:
+    """Page cache is state: no guest may be the first to touch a page."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    seen = 0
+    for line in Path(f"/proc/{_zygotes(arena)[0]}/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) < 6 or ".so" not in fields[5] or not Path(fields[5]).exists():
+            continue
+        start, end = (int(part, 16) for part in fields[0].split("-"))
+        offset = int(fields[2], 16)
+        length = min(end - start, Path(fields[5]).stat().st_size - offset)
+        if length <= 0:
+            continue
+        with Path(fields[5]).open("rb") as file:
+            view = mmap.mmap(file.fileno(), length, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset)
+            pages = -(-length // mmap.PAGESIZE)
+            resident = ctypes.create_string_buffer(pages)
+            address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+            assert libc.mincore(address, length, resident) == 0
+            assert all(byte & 1 for byte in resident.raw), fields[5]
+            seen += pages
+    assert seen > 1000
+
+
+def _negative_names() -> int:
+    return int(Path("/proc/sys/fs/dentry-state").read_text().split()[4])
+
+
+def test_names_that_do_not_exist_leave_no_trace(arena: Arena) -> None:
+    """A disk's file system would remember each of the 20,000 answers in a cache that all slots share."""
+    before = _negative_names()
+    assert arena.run("attack:names") == (STOPPED,)
+    assert _negative_names() - before < 10_000
+
+
+def test_the_root_holds_no_host_code() -> None:
+    paths = [str(path) for path in rootfs.files(("numpy",))]
+    assert any(path.endswith("workers/guest/main.py") for path in paths)
+    assert not any("/workers/host/" in path or "/privid/" in path for path in paths)
