@@ -46,12 +46,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PRIVID_", frozen=True, extra="ignore")
 
     home: Path = Field(default_factory=lambda: Home.from_environment().root)
+    """The data directory; made if it is not there, readable by its user alone."""
     database_url: str | None = None
     """SQLAlchemy URL; by default the SQLite file under `home`."""
     listen: Address = "127.0.0.1:7741"
+    """Where analysts reach the server, HOST:PORT; without TLS on this machine only."""
     admin_listen: Address = "127.0.0.1:7742"
+    """Where owners reach it."""
     tls_cert: Path | None = None
+    """Certificate chain of the server, PEM."""
     tls_key: Path | None = None
+    """Its key, PEM."""
     tls_client_ca: Path | None = None
     """With it, clients need a certificate signed by it, besides their token."""
     default_epsilon: Annotated[float, Field(gt=0)] = 1.0
@@ -59,7 +64,9 @@ class Settings(BaseSettings):
     slot_cores: Annotated[int, Field(ge=0)] | None = None
     """Cores that slotted work has to itself; by default half of what the server may use."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 64 * 1024
+    """Largest text of a query."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
+    """Largest executable."""
     max_call_seconds: Annotated[float, Field(gt=0)] = 60.0
     """For every call but Watch, whatever deadline the client asks for."""
     max_watches: Annotated[int, Field(gt=0)] = 16
