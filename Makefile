@@ -11,6 +11,8 @@ EXTRAS ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
 
+PARALLEL := unit contracts properties statistical
+ALONE := hostile integration acceptance
 ALL_EXTRAS := dev,vision,postgres,cluster
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -30,11 +32,13 @@ help:  ## this list
 demo: $(BASE)  ## the whole system on a public clip: answers, intervals, budget picture
 	$(BIN)/python examples/demo.py
 
+# Tests that start servers and sandboxes and watch the clock run alone, after the others.
 test: $(TOOLS)  ## all tests (EXTRAS=all: with every optional part; PYTEST_ARGS=... goes to pytest)
-	$(PYTEST) -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(PYTEST) -n $(JOBS) $(addprefix tests/,$(PARALLEL)) $(PYTEST_ARGS)
+	$(PYTEST) $(addprefix tests/,$(ALONE)) $(PYTEST_ARGS)
 
 check: lint  ## lint and the fast tests, in seconds
-	$(PYTEST) -q -n $(JOBS) --dist loadgroup tests/unit $(PYTEST_ARGS)
+	$(PYTEST) -q -n $(JOBS) tests/unit $(PYTEST_ARGS)
 
 soak: $(TOOLS)  ## the tests that take minutes
 	$(PYTEST) --soak -m slow $(PYTEST_ARGS)

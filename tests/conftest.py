@@ -15,8 +15,6 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("PRIVID_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
-NEEDS_QUIET = ("hostile", "acceptance", "integration")
-"""Folders whose tests start processes and watch clocks: those of one file never run beside each other."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,9 +47,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if reason := _missing(item):
             item.add_marker(pytest.mark.skip(reason=reason))
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        if folder in NEEDS_QUIET and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}"))
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

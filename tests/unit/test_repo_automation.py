@@ -36,6 +36,13 @@ def test_a_new_environment_gets_what_its_target_needs(tmp_path: Path) -> None:
     assert "-e '.[dev,vision,postgres,cluster]'" in everything
 
 
+def test_no_folder_of_tests_is_left_out(tmp_path: Path) -> None:
+    folders = {path.relative_to(ROOT).parts[1] for path in (ROOT / "tests").rglob("test_*.py")}
+    run = [word for word in make("-n", "test", f"VENV={tmp_path}/venv").stdout.split() if word.startswith("tests/")]
+    assert sorted(run) == sorted(set(run))
+    assert {f"tests/{folder}" for folder in folders} <= set(run)
+
+
 def test_an_installed_environment_is_not_installed_again(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     for name in ("bin/python", ".installed", ".installed-dev", ".installed-all"):
