@@ -34,8 +34,8 @@ demo: $(BASE)  ## the whole system on a public clip: answers, intervals, budget 
 
 # Tests that start servers and sandboxes and watch the clock run alone, after the others.
 test: $(TOOLS)  ## all tests (EXTRAS=all: with every optional part; PYTEST_ARGS=... goes to pytest)
-	$(PYTEST) -n $(JOBS) $(addprefix tests/,$(PARALLEL)) $(PYTEST_ARGS)
-	$(PYTEST) $(addprefix tests/,$(ALONE)) $(PYTEST_ARGS)
+	$(PYTEST) -n $(JOBS) $(wildcard $(addprefix tests/,$(PARALLEL))) $(PYTEST_ARGS)
+	$(PYTEST) $(wildcard $(addprefix tests/,$(ALONE))) $(PYTEST_ARGS)
 
 check: lint  ## lint and the fast tests, in seconds
 	$(PYTEST) -q -n $(JOBS) tests/unit $(PYTEST_ARGS)
