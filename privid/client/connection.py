@@ -1,6 +1,7 @@
 """Reaching a server: its address, TLS, the token, deadlines and repeats."""
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ OWNER_PORT = 7742
 CALL_SECONDS = 60.0
 _PAUSES = (0.2, 0.5, 1.0)
 """Seconds between attempts at a server that is not there."""
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _MAX_MESSAGE_BYTES = 64 << 20
 
 
@@ -47,7 +49,13 @@ def parse_address(text: str, default_port: int) -> tuple[bool, str]:
         host, port = parts.hostname, parts.port or default_port
     except ValueError:
         raise BadAddress(f"{text!r} is not a server's address: {example}") from None
-    if parts.scheme not in ("", "http", "https") or not host or parts.path not in ("", "/") or parts.username:
+    if (
+        parts.scheme not in ("", "http", "https")
+        or not host
+        or not _HOST.fullmatch(host)
+        or parts.path not in ("", "/")
+        or parts.username
+    ):
         raise BadAddress(f"{text!r} is not a server's address: {example}")
     local = _is_loopback(host)
     if parts.scheme == "http" and not local:

@@ -2,9 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
-
-import grpc.aio
 
 from privid.domain.policy import CameraPolicy
 from privid.rpc.convert import policy_message, policy_value
@@ -13,14 +10,12 @@ from privid.server.cameras import Cameras
 from privid.server.convert import analyst_message, camera_message, executable_message, limit_of, query_message
 from privid.server.errors import Refused
 from privid.server.executables import ExecutableStore
-from privid.server.guard import caller
+from privid.server.guard import Context, caller
 from privid.server.people import People
 from privid.server.policies import PolicyChange, PolicyDesk
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries
 from privid.server.settings import Settings
-
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
@@ -44,20 +39,20 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self._queries = queries
         self._settings = settings
 
-    async def AddCamera(self, request: admin_pb2.AddCameraRequest, context: _Context) -> admin_pb2.AddCameraResponse:
+    async def AddCamera(self, request: admin_pb2.AddCameraRequest, context: Context) -> admin_pb2.AddCameraResponse:
         """Without a policy: nothing can be asked of it yet."""
         view = await asyncio.to_thread(self._cameras.add, _actor(), request.name, request.timezone, request.url)
         return admin_pb2.AddCameraResponse(camera=camera_message(view, for_owner=True))
 
     async def ListAllCameras(
-        self, request: admin_pb2.ListAllCamerasRequest, context: _Context
+        self, request: admin_pb2.ListAllCamerasRequest, context: Context
     ) -> admin_pb2.ListAllCamerasResponse:
         """By name."""
         views = await asyncio.to_thread(self._cameras.views)
         return admin_pb2.ListAllCamerasResponse(cameras=[camera_message(view, for_owner=True) for view in views])
 
     async def GetPolicies(
-        self, request: admin_pb2.GetPoliciesRequest, context: _Context
+        self, request: admin_pb2.GetPoliciesRequest, context: Context
     ) -> admin_pb2.GetPoliciesResponse:
         """What holds now."""
         policies = await asyncio.to_thread(self._policies.named, request.cameras)
@@ -66,7 +61,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         )
 
     async def PreviewPolicies(
-        self, request: admin_pb2.PreviewPoliciesRequest, context: _Context
+        self, request: admin_pb2.PreviewPoliciesRequest, context: Context
     ) -> admin_pb2.PreviewPoliciesResponse:
         """Changes nothing."""
         preview = await asyncio.to_thread(self._policies.preview, _proposals(request.policies))
@@ -75,7 +70,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         )
 
     async def ApplyPolicies(
-        self, request: admin_pb2.ApplyPoliciesRequest, context: _Context
+        self, request: admin_pb2.ApplyPoliciesRequest, context: Context
     ) -> admin_pb2.ApplyPoliciesResponse:
         """All or nothing."""
         applied = await asyncio.to_thread(
@@ -83,34 +78,34 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         )
         return admin_pb2.ApplyPoliciesResponse(policies=_policy_messages(applied))
 
-    async def AddAnalyst(self, request: admin_pb2.AddAnalystRequest, context: _Context) -> admin_pb2.AddAnalystResponse:
+    async def AddAnalyst(self, request: admin_pb2.AddAnalystRequest, context: Context) -> admin_pb2.AddAnalystResponse:
         """The only time that the token is told."""
         limit = request.epsilon_limit_nano if request.HasField("epsilon_limit_nano") else None
         analyst, token = await asyncio.to_thread(self._people.add, _actor(), request.name, request.cameras, limit)
         return admin_pb2.AddAnalystResponse(analyst=analyst_message(analyst), token=token)
 
     async def ListAnalysts(
-        self, request: admin_pb2.ListAnalystsRequest, context: _Context
+        self, request: admin_pb2.ListAnalystsRequest, context: Context
     ) -> admin_pb2.ListAnalystsResponse:
         """Revoked ones too."""
         people = await asyncio.to_thread(self._people.all)
         return admin_pb2.ListAnalystsResponse(analysts=[analyst_message(analyst) for analyst in people])
 
     async def RevokeAnalyst(
-        self, request: admin_pb2.RevokeAnalystRequest, context: _Context
+        self, request: admin_pb2.RevokeAnalystRequest, context: Context
     ) -> admin_pb2.RevokeAnalystResponse:
         """For good."""
         analyst = await asyncio.to_thread(self._people.revoke, _actor(), request.name)
         return admin_pb2.RevokeAnalystResponse(analyst=analyst_message(analyst))
 
     async def GrantCameras(
-        self, request: admin_pb2.GrantCamerasRequest, context: _Context
+        self, request: admin_pb2.GrantCamerasRequest, context: Context
     ) -> admin_pb2.GrantCamerasResponse:
         """Queries that were admitted before go on."""
         analyst = await asyncio.to_thread(self._people.grant, _actor(), request.analyst, request.add, request.remove)
         return admin_pb2.GrantCamerasResponse(analyst=analyst_message(analyst))
 
-    async def GetBudget(self, request: admin_pb2.GetBudgetRequest, context: _Context) -> admin_pb2.GetBudgetResponse:
+    async def GetBudget(self, request: admin_pb2.GetBudgetRequest, context: Context) -> admin_pb2.GetBudgetResponse:
         """A step function."""
         view = await asyncio.to_thread(
             self._cameras.budget,
@@ -131,7 +126,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         )
 
     async def ListAllQueries(
-        self, request: admin_pb2.ListAllQueriesRequest, context: _Context
+        self, request: admin_pb2.ListAllQueriesRequest, context: Context
     ) -> admin_pb2.ListAllQueriesResponse:
         """Newest first."""
         limit = limit_of(request.limit)
@@ -146,7 +141,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.ListAllQueriesResponse(queries=await asyncio.to_thread(read))
 
     async def ListAllExecutables(
-        self, request: admin_pb2.ListAllExecutablesRequest, context: _Context
+        self, request: admin_pb2.ListAllExecutablesRequest, context: Context
     ) -> admin_pb2.ListAllExecutablesResponse:
         """The newest version of each."""
         rows = await asyncio.to_thread(self._executables.newest)

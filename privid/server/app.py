@@ -13,8 +13,6 @@ import structlog
 
 from privid.database.connect import open_database
 from privid.domain.home import Home
-from privid.engine.lanes import Lanes
-from privid.engine.service import Engine
 from privid.ledger import Ledger, Policies
 from privid.server.admin_service import AdminService
 from privid.server.auth import Authenticator, ensure_owner
@@ -75,6 +73,10 @@ def wire(settings: Settings) -> Parts:
 
     The process keeps to the shared cores from here on, and so does every thread and child that does not say otherwise.
     """
+    # Here and not above: whoever serves with another engine (tests do) needs neither DuckDB nor workers.
+    from privid.engine.lanes import Lanes
+    from privid.engine.service import Engine
+
     home = Home(settings.home)
     lanes = Lanes.of_host(settings.slot_cores)
     os.sched_setaffinity(0, lanes.shared)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -19,7 +19,9 @@ _BEARER = "bearer "
 
 _identity: ContextVar[Identity] = ContextVar("identity")
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+# Quoted: only the stubs of gRPC know these as generic.
 _log = structlog.get_logger("privid.server")
 
 
@@ -50,9 +52,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> "Handler | None":
         """As gRPC defines it."""
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
@@ -67,7 +69,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 raise Refused("unauthenticated", problem, self._hint)
             _identity.set(identity)
 
-        async def single(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def single(request: Any, context: Context) -> Any:
             try:
                 async with asyncio.timeout(self._max_seconds):
                     await admit()
@@ -76,7 +78,7 @@ class Guard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 await _abort(method, error, context)
 
-        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 await admit()
                 inner: Any = handler.unary_stream or handler.stream_stream
@@ -99,7 +101,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return wrapped
 
 
-async def _abort(method: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+async def _abort(method: str, error: Exception, context: Context) -> NoReturn:
     answer = translate(error)
     if answer.incident:
         _log.error("internal error", method=method, incident=answer.incident, exc_info=error)

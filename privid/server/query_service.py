@@ -5,9 +5,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc.aio
 
 from privid.domain.units import SECOND
 from privid.rpc.convert import release_message
@@ -17,13 +14,12 @@ from privid.server.clock import Clock
 from privid.server.convert import camera_message, executable_message, limit_of, query_message
 from privid.server.errors import Refused
 from privid.server.executables import ExecutableStore, Upload
-from privid.server.guard import caller
+from privid.server.guard import Context, caller
 from privid.server.people import People
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries, QueryRow
 from privid.server.settings import Settings
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 _SHORTEST_TICK = 0.05
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -51,7 +47,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self._watches: Counter[int] = Counter()
 
     async def ListCameras(
-        self, request: query_pb2.ListCamerasRequest, context: _Context
+        self, request: query_pb2.ListCamerasRequest, context: Context
     ) -> query_pb2.ListCamerasResponse:
         """Those that the owner granted."""
         name = caller().name
@@ -63,7 +59,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         return query_pb2.ListCamerasResponse(cameras=await asyncio.to_thread(read))
 
     async def UploadExecutable(
-        self, request_iterator: AsyncIterator[query_pb2.UploadExecutableRequest], context: _Context
+        self, request_iterator: AsyncIterator[query_pb2.UploadExecutableRequest], context: Context
     ) -> query_pb2.UploadExecutableResponse:
         """Held in memory until complete: a truncated upload leaves nothing behind."""
         upload = await self._receive(request_iterator)
@@ -94,20 +90,20 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         return Upload(header.name, header.size_bytes, header.sha256, bytes(content))
 
     async def ListExecutables(
-        self, request: query_pb2.ListExecutablesRequest, context: _Context
+        self, request: query_pb2.ListExecutablesRequest, context: Context
     ) -> query_pb2.ListExecutablesResponse:
         """The newest version of each."""
         rows = await asyncio.to_thread(self._executables.newest, caller().id)
         return query_pb2.ListExecutablesResponse(executables=[executable_message(row) for row in rows])
 
-    async def Explain(self, request: query_pb2.ExplainRequest, context: _Context) -> query_pb2.ExplainResponse:
+    async def Explain(self, request: query_pb2.ExplainRequest, context: Context) -> query_pb2.ExplainResponse:
         """Public arithmetic only."""
         text = self._text(request.text)
         epsilon = self._default_epsilon(request)
         document = await asyncio.to_thread(self._engine.explain, caller().id, text, epsilon)
         return query_pb2.ExplainResponse(document=json.dumps(document, ensure_ascii=False, allow_nan=False))
 
-    async def Submit(self, request: query_pb2.SubmitRequest, context: _Context) -> query_pb2.SubmitResponse:
+    async def Submit(self, request: query_pb2.SubmitRequest, context: Context) -> query_pb2.SubmitResponse:
         """Idempotent by request id."""
         if not _REQUEST_ID.fullmatch(request.request_id):
             raise Refused(
@@ -126,7 +122,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
         return await asyncio.to_thread(submit)
 
-    async def Watch(self, request: query_pb2.WatchRequest, context: _Context) -> AsyncIterator[query_pb2.WatchResponse]:
+    async def Watch(self, request: query_pb2.WatchRequest, context: Context) -> AsyncIterator[query_pb2.WatchResponse]:
         """One message a tick. What it says, and when, follows from public times alone."""
         who = caller()
         row = await asyncio.to_thread(self._queries.owned, request.query_id, who.id)
@@ -150,7 +146,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         finally:
             self._watches[who.id] -= 1
 
-    async def GetResult(self, request: query_pb2.GetResultRequest, context: _Context) -> query_pb2.GetResultResponse:
+    async def GetResult(self, request: query_pb2.GetResultRequest, context: Context) -> query_pb2.GetResultResponse:
         """From its public time on."""
         who = caller()
 
@@ -166,7 +162,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         return await asyncio.to_thread(read)
 
     async def ListQueries(
-        self, request: query_pb2.ListQueriesRequest, context: _Context
+        self, request: query_pb2.ListQueriesRequest, context: Context
     ) -> query_pb2.ListQueriesResponse:
         """Newest first."""
         who = caller()
@@ -177,7 +173,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
         return query_pb2.ListQueriesResponse(queries=await asyncio.to_thread(read))
 
-    async def Cancel(self, request: query_pb2.CancelRequest, context: _Context) -> query_pb2.CancelResponse:
+    async def Cancel(self, request: query_pb2.CancelRequest, context: Context) -> query_pb2.CancelResponse:
         """Gives back what has not started."""
         who = caller()
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,12 +57,16 @@ class PretendedQuery:
 
 @dataclass(slots=True)
 class PretendedEngine:
-    """Admits everything, answers 42 after `duration_us`. `trouble` is raised by explain and submit."""
+    """Admits everything, answers 42 after `duration_us`.
+
+    Explain, submit and cancel take `delay_seconds` and raise `trouble`.
+    """
 
     database: sa.Engine
     clock: Callable[[], int] = system_clock
     duration_us: int = SECOND // 2
     trouble: Exception | None = None
+    delay_seconds: float = 0.0
     calls: list[str] = field(default_factory=list)
     queries: dict[str, PretendedQuery] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -120,6 +125,7 @@ class PretendedEngine:
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
+        time.sleep(self.delay_seconds)
         if self.trouble is not None:
             raise self.trouble
 
