@@ -14,7 +14,7 @@ from query_lang.constants import MAX_MAGNITUDE, constant, data_type
 from query_lang.errors import QueryError, did_you_mean
 from query_lang.logical import DataType
 from query_lang.names import AGGREGATES, OPERATORS, REFUSED_FUNCTIONS, SCALARS, SIGNS, SYNONYMS
-from query_lang.scope import BoundColumn, Scope, Source
+from query_lang.scope import BoundColumn, Scope, Source, span
 
 MAX_DEPTH: Final = 100
 MAX_PERIOD: Final = 30 * 365 * units.DAY
@@ -180,7 +180,7 @@ class ExpressionBinder:
                     "type",
                     f"the branches of CASE are of different types: {kind.value} and {value.type.value}",
                     part,
-                    _conversion_hint(value.type, kind),
+                    _conversion_hint(self.source, part, value.type, kind),
                 )
             results.append(lp.Literal(None, kind) if value is NULL else value)
         otherwise = results.pop() if default is not None else None
@@ -287,7 +287,7 @@ class ExpressionBinder:
                     message = f"{shown} needs one type on both sides, here {wanted.value} and {arg.type.value}"
                 else:
                     message = f"{shown} needs a {wanted.value}, this is a {arg.type.value}"
-                return self.source.error("type", message, part, _conversion_hint(arg.type, wanted))
+                return self.source.error("type", message, part, _conversion_hint(self.source, part, arg.type, wanted))
         return self.source.error("type", f"{shown} does not fit these arguments", node)
 
     def _range(self, node: exp.Expr) -> lp.Expr:
@@ -302,7 +302,7 @@ class ExpressionBinder:
                 "type",
                 f"RANGE needs a NUMBER, this is a {arg.type.value}",
                 value,
-                _conversion_hint(arg.type, DataType.NUMBER),
+                _conversion_hint(self.source, value, arg.type, DataType.NUMBER),
             )
         return self.ranged(arg, low_node, high_node)
 
@@ -443,7 +443,8 @@ def _head(node: exp.Expr, length: int) -> tuple[int, int] | exp.Expr:
     return (start, start + length) if isinstance(start, int) else node
 
 
-def _conversion_hint(have: DataType, want: DataType) -> str:
+def _conversion_hint(source: Source, node: exp.Expr | None, have: DataType, want: DataType) -> str:
+    """What to write for a node of one type where another is needed."""
     if want is DataType.TIMESTAMP:
         return "write a moment as TIMESTAMP '2026-12-01T08:00:00Z'"
     if have is DataType.TIMESTAMP:
@@ -452,7 +453,13 @@ def _conversion_hint(have: DataType, want: DataType) -> str:
         return "compare it: x > 0, x = 'a'"
     if have is DataType.BOOLEAN and want is DataType.NUMBER:
         return "write CASE WHEN test THEN 1 ELSE 0 END"
-    return f"nothing is converted silently: write CAST(... AS {want.value})"
+    place = None if node is None else span(node)
+    text = "x" if place is None else source.text[place[0] : place[1]]
+    if isinstance(node, exp.Literal):
+        if want is DataType.STRING:
+            return f"write it as text: '{node.name}'"
+        return f"write {node.name} without quotes" if node.name.isdecimal() else "write a number there"
+    return f"write CAST({text if len(text) <= 40 else '...'} AS {want.value})"
 
 
 def columns_of(expr: lp.Expr) -> set[str]:

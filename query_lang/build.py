@@ -75,12 +75,14 @@ class QueryBuilder:
         if node.args.get("distinct"):
             raise self.source.error(
                 "unsupported",
-                "DISTINCT on the outermost SELECT",
+                "the outermost SELECT takes no DISTINCT",
                 node.args["distinct"],
                 "its groups are distinct already",
             )
         aggregated = node.args.get("group") or node.args.get("time_window") or _items_aggregate(node)
         if not aggregated:
+            # Whatever else is wrong with them is said first.
+            self._plain_outputs(node, self._from(node, tables)[0])
             raise self.source.error(
                 "no_aggregate",
                 "the outermost SELECT must aggregate: rows are never shown",
@@ -150,7 +152,9 @@ class QueryBuilder:
         elif isinstance(node, (exp.Union, exp.Intersect, exp.Except)):
             bound = self._set_operation(node, tables)
         elif isinstance(node, (exp.Table, nodes.OnSet)):
-            raise self.source.error("unsupported", "a table in parentheses", node, "write it without parentheses")
+            raise self.source.error(
+                "unsupported", "a table stands in parentheses", node, "write it without parentheses"
+            )
         else:
             raise self.source.error("syntax", "expected a SELECT", node)
         return self._checked(bound, node)
@@ -177,7 +181,7 @@ class QueryBuilder:
             argmax = next((a for a in aggregate.aggregates if a.function is lp.Function.ARGMAX), None)
             if argmax is not None:
                 hint = "write ARGMAX in the outermost SELECT"
-                raise self.source.error("unsupported", "ARGMAX in a nested SELECT", argmax.span, hint)
+                raise self.source.error("unsupported", "a nested SELECT takes no ARGMAX", argmax.span, hint)
             relation: lp.Relation = aggregate
             if predicate is not None:
                 relation = lp.Filter(relation, predicate)
@@ -192,7 +196,7 @@ class QueryBuilder:
         if (distinct := node.args.get("distinct")) is not None:
             if distinct.args.get("on"):
                 hint = "write GROUP BY with the columns that must differ"
-                raise self.source.error("unsupported", "DISTINCT ON", distinct, hint)
+                raise self.source.error("unsupported", "DISTINCT ON cannot be used", distinct, hint)
             bound = _distinct(bound)
         return self._limited(node, bound)
 
@@ -421,13 +425,13 @@ class QueryBuilder:
         for key, value in node.args.items():
             if value and key not in ("this", "expression", "distinct", "order", "limit", "offset", "with_"):
                 raise self.source.error(
-                    "unsupported", f"this form of {node.key.upper()}", node, "match columns by position"
+                    "unsupported", f"this form of {node.key.upper()} cannot be used", node, "match columns by position"
                 )
         tables = self._with(node, tables)
         all_rows = not node.args.get("distinct")
         if all_rows and not isinstance(node, exp.Union):
             hint = f"write {node.key.upper()} without ALL"
-            raise self.source.error("unsupported", f"{node.key.upper()} ALL", node, hint)
+            raise self.source.error("unsupported", f"{node.key.upper()} ALL cannot be used", node, hint)
         parts = [node.this, node.expression]
         if all_rows:
             # A chain of UNION ALL is one operator with many branches.

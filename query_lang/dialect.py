@@ -273,6 +273,12 @@ class PrividParser(StatementParser):
         self._match(TokenType.ALL)
         return self._parse_disjunction()
 
+    def _parse_window(self, this: exp.Expr | None, alias: bool = False) -> exp.Expr | None:
+        # Called with a call whose parenthesis has just been closed: the place of the call ends there.
+        if isinstance(this, exp.Anonymous) and self._prev.token_type is TokenType.R_PAREN:
+            this.meta["end"] = self._prev.end
+        return super()._parse_window(this, alias)
+
     def _parse_type(self, parse_interval: bool = True, fallback_to_identifier: bool = False) -> exp.Expr | None:
         return self._parse_atom() or self._parse_column()
 

@@ -201,11 +201,11 @@ class AggregateBinder(ExpressionBinder):
         if distinct:
             if len(node.expressions) != 1:
                 hint = "count rows of a nested SELECT DISTINCT a, b"
-                raise self.source.error("unsupported", "DISTINCT of several columns", node, hint)
+                raise self.source.error("unsupported", "DISTINCT takes one column here", node, hint)
             node = node.expressions[0]
         arg = self.rows.bind(node)
         if arg is NULL:
-            raise self.source.error("type", "an aggregate of NULL", node, "name a column")
+            raise self.source.error("type", "NULL cannot be aggregated", node, "name a column")
         if low is not None and high is not None and not isinstance(arg, lp.Range):
             arg = self.rows.ranged(arg, low, high)
         numeric = call.function not in (lp.Function.COUNT, lp.Function.MIN, lp.Function.MAX)
@@ -254,7 +254,7 @@ class AggregateBinder(ExpressionBinder):
         if len(args) != 2 or not has_aggregate(args[1]):
             raise self.source.error("type", "ARGMAX takes a key and its score", node, "write ARGMAX(color, COUNT(*))")
         if call.condition is not None:
-            raise self.source.error("unsupported", "FILTER on ARGMAX", node, "put FILTER behind the score")
+            raise self.source.error("unsupported", "ARGMAX takes no FILTER", node, "put FILTER behind the score")
         score = self._call(args[1].unnest())
         if score.function not in (lp.Function.COUNT, lp.Function.COUNT_DISTINCT, lp.Function.SUM):
             raise self.source.error("unsupported", "the score of ARGMAX is COUNT or SUM", args[1])
@@ -390,7 +390,7 @@ def _listed(
             targets = (index,)
         else:
             names = ", ".join(keys[place].name for place in (needing or own))
-            message = f"each group lists {width} values"
+            message = f"groups of {width} values for {len(needing or own)} keys"
             raise source.error("bad_value", message, items[0], f"list one value for each of: {names}")
         chosen.append((targets, [_tuple(source, scope, keys, targets, item) for item in items]))
     listed_keys = tuple(keys[place].name for targets, _ in chosen for place in targets)
@@ -409,7 +409,7 @@ def _tuple(
     parts = item.expressions if isinstance(item, exp.Tuple) else [item]
     if len(parts) != len(targets):
         names = ", ".join(keys[place].name for place in targets)
-        message = f"this group has {len(parts)} values instead of {len(targets)}"
+        message = f"this group lists {len(parts)} of {len(targets)} values"
         raise source.error("bad_value", message, item, f"list one value for each of: {names}")
     values = []
     for place, part in zip(targets, parts, strict=True):

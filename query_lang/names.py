@@ -61,7 +61,8 @@ AGGREGATES: Final[dict[str, lp.Function]] = {
     "argmax": lp.Function.ARGMAX,
 }
 
-_VOLATILE: Final = "its value is not a function of the row", "compare with TIMESTAMP '2026-12-01T08:00:00Z'"
+_CLOCK: Final = "its value is not a function of the row", "compare with TIMESTAMP '2026-12-01T08:00:00Z'"
+_VOLATILE: Final = "its value is not a function of the row", "sample frames with AT n FPS, or chunks with STRIDE"
 _ORDERED: Final = "it depends on the order of rows", "write MIN, MAX or ARGMAX(key, COUNT(*))"
 _LISTS: Final = "one row can make its result grow without bound", "write COUNT(DISTINCT x)"
 _WINDOWS: Final = "window functions have no bounded influence", "group by bin(chunk, ...) in a nested SELECT"
@@ -76,7 +77,8 @@ _CHOICE: Final = "choices are written with CASE", "write CASE WHEN test THEN a E
 _IF_COUNT: Final = "conditions on aggregates are written with FILTER", "write COUNT(*) FILTER (WHERE test)"
 
 REFUSED_FUNCTIONS: Final[dict[str, tuple[str, str]]] = {
-    **dict.fromkeys(("now", "current_timestamp", "current_date", "random", "rand", "uuid", "today"), _VOLATILE),
+    **dict.fromkeys(("now", "current_timestamp", "current_date", "today"), _CLOCK),
+    **dict.fromkeys(("random", "rand", "uuid", "hash"), _VOLATILE),
     **dict.fromkeys(("first", "last", "any_value", "arbitrary", "first_value", "last_value", "argmin"), _ORDERED),
     **dict.fromkeys(("list", "array_agg", "string_agg", "group_concat", "listagg", "histogram"), _LISTS),
     **dict.fromkeys(("row_number", "rank", "dense_rank", "lag", "lead", "ntile", "percent_rank"), _WINDOWS),

@@ -16,6 +16,7 @@ from query_lang.tokens import CLAUSE_WORDS, KEYWORDS, SyntaxProblem
 from query_lang.units import UNIT_NAMES
 
 R = TypeVar("R")
+E = TypeVar("E", bound=exp.Expr)
 
 _SPLIT_CLAUSES: Final = "BEGIN, END, BY TIME, STRIDE, BY REGION, WITH MASK, AT n FPS, RESIZE or INTO"
 _PROCESS_CLAUSES: Final = "USING, WITH MODEL, TIMEOUT, PRODUCING, WITH SCHEMA or INTO"
@@ -47,10 +48,19 @@ class StatementParser(BaseParser):
     def _guess(self, token: Token) -> str | None:
         """A keyword that this word, or the one before (taken for a name), may be meant for."""
         words = [word for word in (*KEYWORDS, *CLAUSE_WORDS) if word.isalpha() and len(word) > 3]
-        for word in (token, self._prev):
-            if word and word.token_type is TokenType.VAR and (guess := did_you_mean(word.text, words)):
+        if token.token_type is TokenType.COLON:
+            return "types are converted with CAST(x AS NUMBER)"
+        for word, least in ((token, 1), (self._prev, 5)):
+            known = word and word.token_type is TokenType.VAR and len(word.text) >= least
+            if known and (guess := did_you_mean(word.text, words)):
                 return guess
         return None
+
+    def expression(self, instance: E, token: Token | None = None, comments: list[str] | None = None) -> E:
+        """As in sqlglot; a DISTINCT that has nothing below it gets a place."""
+        if token is None and type(instance) is exp.Distinct and not instance.expressions:
+            token = self._prev
+        return super().expression(instance, token, comments)
 
     # --- statements ---------------------------------------------------------------------------------------
 
