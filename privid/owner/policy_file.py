@@ -49,7 +49,9 @@ def read_policy_file(text: str) -> PolicyFile:
     """The policies in a file's text. Raises PolicyFileError with one clear message."""
     try:
         content = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise PolicyFileError("this is not TOML: it is nested too deeply") from None
+    except ValueError as error:
         raise PolicyFileError(f"this is not TOML: {error}") from None
     _known(content, ("default_epsilon", "camera"), "")
     default = _DEFAULT_EPSILON_NANO
