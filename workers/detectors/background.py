@@ -28,11 +28,10 @@ Grey = NDArray[np.uint8]
 def reduce(frame: NDArray[np.uint8]) -> Grey:
     """A smoothed grey picture of the working height; shape (height, width)."""
     height, width = frame.shape[:2]
+    small: Any = frame
     if height > WORKING_HEIGHT:
-        size = (width * WORKING_HEIGHT // height, WORKING_HEIGHT)
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    grey: Grey = cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), (5, 5), 0)
-    return grey
+        small = cv2.resize(frame, (width * WORKING_HEIGHT // height, WORKING_HEIGHT), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (5, 5), 0), dtype=np.uint8)
 
 
 def background(greys: list[Grey]) -> Grey:

@@ -15,11 +15,12 @@ class SandboxBroken(SandboxError):
 
 class SlotsLate(SandboxError):
     """Some slots found no time in the whole schedule, because their frames were not ready. Nothing is wrong with them:
-    they have no rows yet and can be run again.
+    they have no rows yet and can be run again. `count` is how many; `indices` those of them whose frames came at all.
     """
 
-    def __init__(self, indices: tuple[int, ...]) -> None:
-        super().__init__(f"{len(indices)} slots were not run: frames were not ready in time, the reserve included")
+    def __init__(self, count: int, indices: tuple[int, ...]) -> None:
+        super().__init__(f"{count} slots were not run: their frames were not ready in time, the reserve included")
+        self.count = count
         self.indices = indices
 
 

@@ -329,7 +329,7 @@ class _PoolRun:
             self._collect_awaited()
             deadlines = [deadline for lane in self._lanes if (deadline := self._fill(lane)) is not None]
             if not deadlines and not any(lane.busy for lane in self._lanes):
-                raise SlotsLate(self._without_time())
+                raise SlotsLate(self._total - self._finished, self._without_time())
             self._listen(min(deadlines, default=None))
 
     def _fill(self, lane: _Lane) -> int | None:
