@@ -56,8 +56,8 @@ app.add_typer(budget_app, name="budget")
 app.add_typer(queries_app, name="queries")
 app.add_typer(executables_app, name="executables")
 
-CameraName = Annotated[str, typer.Argument(metavar="CAMERA")]
-AnalystName = Annotated[str, typer.Argument(metavar="NAME")]
+CameraName = Annotated[str, typer.Argument(metavar="CAMERA", help="The camera's name.")]
+AnalystName = Annotated[str, typer.Argument(metavar="NAME", help="The analyst's name.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 
 
@@ -418,7 +418,7 @@ def budget_show(
     from_: Annotated[
         str | None, typer.Option("--from", metavar="TIME", help="By default all that is recorded.")
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="TIME")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="TIME", help="By default all that is recorded.")] = None,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it into this file as well.")] = None,
     json: Json = False,
 ) -> None:
