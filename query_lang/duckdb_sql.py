@@ -50,8 +50,10 @@ def call(name: str) -> Builder:
 
 def number(value: Fraction) -> exp.Expression:
     """A DOUBLE constant, the nearest to the fraction."""
-    text = repr(float(value))
-    return exp.Literal.number(text if "e" in text else f"{text}e0")
+    text = repr(abs(float(value)))
+    # With an exponent: without one DuckDB reads a DECIMAL.
+    magnitude = exp.Literal(this=text if "e" in text else f"{text}e0", is_string=False)
+    return exp.Paren(this=exp.Neg(this=magnitude)) if value < 0 else magnitude
 
 
 def integer(value: int) -> exp.Expression:

@@ -137,13 +137,13 @@ Bases = Mapping[str, Base]
 
 
 def on_grid(interval: Interval) -> Interval:
-    """Both bounds on the NUMBER grid, the interval never smaller than one point."""
+    """Both bounds on the NUMBER grid."""
     return grid_value(interval[0]), grid_value(interval[1])
 
 
 def grid_value(value: Fraction) -> Fraction:
-    """The nearest multiple of 2^-20, halves to even."""
-    return Fraction(round(value * TICKS), TICKS)
+    """The nearest multiple of 2^-20 that is a double, halves to even: what the engine compares with."""
+    return Fraction(round(Fraction(float(value)) * TICKS), TICKS)
 
 
 def separate_domains(state: State, nulls: bool = False) -> dict[str, Frame]:
