@@ -47,7 +47,7 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "not_cancellable": PublicError(_STATE, "The query has an answer already, or was cancelled before."),
     "not_visible": PublicError(_STATE, "The answer's public time has not come."),
     "cancelled": PublicError(_STATE, "The query was cancelled; there will be no answer."),
-    "query_failed": PublicError(grpc.StatusCode.ABORTED, "The system failed; the reservation is not refunded."),
+    "query_failed": PublicError(grpc.StatusCode.INTERNAL, "The system failed while answering; the charge stays."),
     "engine": PublicError(_STATE, "The request cannot be carried out."),
     "unauthenticated": PublicError(grpc.StatusCode.UNAUTHENTICATED, "No token, or one that is not valid here."),
     "invalid_request": PublicError(_INVALID, "A field of the request is missing or malformed."),
