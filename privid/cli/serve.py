@@ -113,7 +113,8 @@ def _run(options: dict[str, Any], log_level: str, *, json: bool) -> None:
 
     def ready(addresses: Addresses) -> None:
         if json:
-            print_json({"ready": True, "analysts": addresses.analysts, "owners": addresses.owners})
+            # One line, so that whoever started the server can wait for it.
+            print_json({"ready": True, "analysts": addresses.analysts, "owners": addresses.owners}, one_line=True)
         else:
             line = f"privid-server ready: analysts {addresses.analysts}, owners {addresses.owners}, home {home.root}"
             stdout().print(line, markup=False, soft_wrap=True)
