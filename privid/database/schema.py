@@ -137,6 +137,11 @@ mask_terms = Table(
     Column("segments", Integer, nullable=False),
 )
 
+IS_UNFINISHED = text("state IN ('reserved', 'running')")
+"""Of reservations: there is work to do. Queries must use these very words, or SQLite does not see the index."""
+IS_LIVE = text("state IN ('reserved', 'running', 'released')")
+"""Of reservations: whoever asks the same question gets this one's answer."""
+
 reservations = Table(
     "reservations",
     metadata,
@@ -154,14 +159,14 @@ reservations = Table(
         "uq_reservations_shared",
         "cache_key",
         unique=True,
-        sqlite_where=text("state IN ('reserved', 'running', 'released')"),
-        postgresql_where=text("state IN ('reserved', 'running', 'released')"),
+        sqlite_where=IS_LIVE,
+        postgresql_where=IS_LIVE,
     ),
     Index(
         "ix_reservations_unfinished",
         "reserved_us",
-        sqlite_where=text("state IN ('reserved', 'running')"),
-        postgresql_where=text("state IN ('reserved', 'running')"),
+        sqlite_where=IS_UNFINISHED,
+        postgresql_where=IS_UNFINISHED,
     ),
 )
 

@@ -41,11 +41,11 @@ def refusals(book: Book, charge: Charge, added: Mapping[str, StepFunction], read
     exceeded: list[tuple[int, int, int, int]] = []
     for from_us, to_us in alone.support:
         stored = _losses(book, read, from_us, to_us)
-        before = spending(stored, lengths, rho_us).restrict(from_us, to_us)
         joint = {mask: function + added.get(mask, StepFunction()) for mask, function in stored.items()}
         after = spending(joint, lengths, rho_us).restrict(from_us, to_us)
         if after.maximum() <= book.policy.epsilon_nano:
             continue
+        before = spending(stored, lengths, rho_us).restrict(from_us, to_us)
         for start, stop in _pieces(from_us, to_us, before, after, alone):
             if after(start) > book.policy.epsilon_nano:
                 left = max(0, book.policy.epsilon_nano - before(start))

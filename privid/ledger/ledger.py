@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from privid.database.schema import cameras, charges, queries, releases, reservations
+from privid.database.schema import IS_LIVE, cameras, charges, queries, releases, reservations
 from privid.database.transactions import reading, write
 from privid.domain.budget import Charge
 from privid.domain.intervals import StepFunction
@@ -38,7 +38,7 @@ _BY_REQUEST = (
 )
 _SAME_QUESTION = (
     sa.select(reservations.c.id, reservations.c.state, reservations.c.visible_us)
-    .where(reservations.c.cache_key == sa.bindparam("key"), reservations.c.state.in_(states.LIVE))
+    .where(reservations.c.cache_key == sa.bindparam("key"), IS_LIVE)
     .with_for_update()
 )
 _INSERT_RESERVATION = reservations.insert()

@@ -2,8 +2,7 @@
 
 import sqlalchemy as sa
 
-from privid.database.schema import queries, reservations
-from privid.ledger import states
+from privid.database.schema import IS_UNFINISHED, queries, reservations
 from privid.ledger.values import QueryRecord, State, Work
 
 
@@ -70,7 +69,7 @@ def unfinished(connection: sa.Connection) -> tuple[Work, ...]:
             reservations.c.visible_us,
         )
         .join(queries, queries.c.id == reservations.c.id)
-        .where(reservations.c.state.in_(states.UNFINISHED))
+        .where(IS_UNFINISHED)
         .order_by(reservations.c.reserved_us, reservations.c.id)
     )
     return tuple(Work(row.id, State(row.state), *row[2:]) for row in found)

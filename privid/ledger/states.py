@@ -28,8 +28,6 @@ FOLLOWERS: Mapping[State, frozenset[State]] = {
     State.CANCELLED: frozenset(),
     State.FAILED: frozenset(),
 }
-LIVE = (State.RESERVED, State.RUNNING, State.RELEASED)
-"""States in which a reservation answers, or will answer, whoever asks the same question."""
 UNFINISHED = (State.RESERVED, State.RUNNING)
 REFUNDED_FROM = State.RESERVED
 

@@ -1,11 +1,14 @@
 """Admission by the rule of privacy-model.md, section 5, on both databases."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
+from privid.database.connect import open_database
 from privid.domain.budget import Charge, Grid, Loss
 from privid.domain.intervals import StepFunction
 from privid.domain.policy import CameraPolicy, MaskPolicy
@@ -255,3 +258,30 @@ def test_k_multiplies_every_charge(world: World) -> None:
     world.policies.put("plaza", policy, actor="owner:olga")
     world.reserve(charge(NANO, policy=policy))
     assert world.most_spent() == NANO // 21 * 21
+
+
+def test_admission_looks_up_what_it_needs_and_scans_nothing(tmp_path: Path) -> None:
+    """A scan of a growing table would make admission slower with every query that was ever asked.
+
+    On SQLite only: PostgreSQL chooses its plans by statistics that a small database does not have.
+    """
+    world = World(open_database(tmp_path / "privid.sqlite3"))
+    statements: list[tuple[str, object]] = []
+    event.listen(
+        world.engine, "before_cursor_execute", lambda c, cur, sql, params, *_: statements.append((sql, params))
+    )
+    query_id = world.reserve(charge(NANO)).query_id
+    world.ledger.unfinished()
+    world.ledger.cancel(query_id, actor="analyst:ana")
+    plans = {}
+    with world.engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        for sql, params in list(statements):
+            if not sql.startswith(("BEGIN", "PRAGMA")):
+                one = params[0] if isinstance(params, list) else params
+                plans[sql] = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {sql}", one)]
+    assert len(plans) > 15
+    allowed = ("audit_head", "ix_reservations_unfinished")
+    assert [
+        (sql, plan) for sql, plan in plans.items() if any("SCAN" in p and not p.endswith(allowed) for p in plan)
+    ] == []

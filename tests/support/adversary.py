@@ -26,9 +26,10 @@ def chunks_touched(grid: Grid, start: int, length: int) -> frozenset[int]:
 
 @dataclass
 class Release:
-    """A release as the adversary knows it: each touched slot costs q, a segment at most the cap."""
+    """A release as the adversary knows it: each touched slot costs q, a segment of `certified_us` at most the cap."""
 
     loss: Loss
+    certified_us: int
     cap_holds: bool = True
 
     def __post_init__(self) -> None:
