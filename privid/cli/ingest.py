@@ -46,7 +46,9 @@ def _main() -> None:
 
 @app.command("import")
 def import_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file: MP4, MOV, MKV, WebM, AVI, MPEG-TS or FLV.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A video file: MP4, MOV, MKV, WebM, AVI, MPEG-TS or FLV.")
+    ],
     camera: Annotated[str, typer.Option(help="The camera that recorded it (privid-admin camera add makes one).")],
     start: Annotated[str, typer.Option(help="When its first frame was taken, ISO 8601; without a zone, the camera's.")],
     repeat: Annotated[int, typer.Option(min=1, max=MAX_REPEAT, help="Record it so many times in a row.")] = 1,

@@ -26,7 +26,7 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf"
 _CODECS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1"})
 _MAX_REORDERING = 64
 """Frames are decoded at most some 16 places before or after they are shown; more is another clock."""
-REMUX = "rewrite its time stamps with ffmpeg -i {name} -c copy -fflags +genpts out.mp4, and import that"
+REMUX = "rewrite its time stamps with ffmpeg -fflags +genpts -i {name} -c copy out.mp4, and import that"
 
 
 @dataclass(frozen=True, slots=True)
