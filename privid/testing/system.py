@@ -68,12 +68,12 @@ class LocalSystem:
                 stderr=log,
             )
         assert self._server.stdout is not None
-        line = self._server.stdout.readline()
-        if not line:
-            self._server.wait()
-            raise DidNotStart(self.log.read_text(errors="replace")[-4000:])
-        ready = json.loads(line)
-        self.analysts, self.owners = ready["analysts"], ready["owners"]
+        try:
+            ready = json.loads(self._server.stdout.readline())
+            self.analysts, self.owners = ready["analysts"], ready["owners"]
+        except (ValueError, KeyError):
+            self.kill()
+            raise DidNotStart(self.log.read_text(errors="replace")[-4000:]) from None
 
     def stop(self) -> None:
         """Stop the server gracefully and wait for it. Does nothing if it is not running."""

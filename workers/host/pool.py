@@ -44,6 +44,8 @@ GUARD_NS = (2_000_000, 20_000_000)
 """A guest is killed this long before the next turn: a share of the turn, within these bounds."""
 PREPARE_NS = 60_000_000
 """A slot must be handed to its warden this long before its time (or half a turn, if that is less)."""
+FIRST_NS = 300_000_000
+"""From the moment when the first slots are ready to the first turn, unless the caller says when that is."""
 START_SECONDS = 120.0
 _RESTARTS = 3
 _WARDEN_MEMORY = 512 * 2**20
@@ -118,7 +120,8 @@ def _whole_machine(path: Path) -> Iterator[None]:
 class LocalPool:
     """Workers for one executable on this machine, one for each slot core. A context manager; one `run` at a time.
 
-    `cores` are the processors that slots run on; guests are pinned to them, everything else of the pool to the rest.
+    `cores` are the processors that slots run on; guests are pinned to them. Everything else of the pool keeps to the
+    other processors of the calling thread, which may be kept off the slots' cores itself.
     `lookahead_bytes` bounds the frames that are decoded ahead, and once more those of late slots.
     Raises SandboxUnavailable if this host cannot confine guests.
     """
@@ -134,13 +137,14 @@ class LocalPool:
         walls: profile.Profile | None = None,
         on_run: Callable[[Run], None] | None = None,
     ) -> None:
-        allowed = os.sched_getaffinity(0)
-        if not cores or not set(cores) <= allowed:
-            raise ValueError(f"slot cores {cores} are not among this process's processors {sorted(allowed)}")
+        if not cores or not set(cores) <= set(range(os.cpu_count() or 1)):
+            raise ValueError(f"slot cores {cores} are not processors of this machine")
         self._spec = spec
         self._timing = timing
         self._cores = cores[:1] if timing == "strict" else cores
-        self._housekeeping = frozenset(allowed - set(self._cores)) if timing != "open" else frozenset[int]()
+        self._housekeeping = (
+            frozenset(os.sched_getaffinity(0) - set(self._cores)) if timing != "open" else frozenset[int]()
+        )
         self._lookahead = (lookahead_bytes, lookahead_slots)
         self._walls = walls or profile.Profile()
         self._on_run = on_run
@@ -320,7 +324,7 @@ class _PoolRun:
             while not self._feeder.full() and self._feeder.pulled < min(self._total, 2 * len(self._lanes)):
                 self._listen(None)
             self._check_feeder()
-            start_ns = time.monotonic_ns() + 2 * self._margin_ns
+            start_ns = time.monotonic_ns() + FIRST_NS
         self._start_ns = start_ns
         self._turns = -(-self._total // len(self._lanes))
         self._all_turns = self._turns + reserve_turns
