@@ -57,8 +57,11 @@ class StepFunction:
     @classmethod
     def total(cls, functions: Iterable["StepFunction"]) -> "StepFunction":
         """The sum of all functions."""
+        present = [function for function in functions if function.steps]
+        if len(present) == 1:
+            return present[0]
         changes: dict[int, int] = {}
-        for function in functions:
+        for function in present:
             for from_us, to_us, value in function.steps:
                 changes[from_us] = changes.get(from_us, 0) + value
                 changes[to_us] = changes.get(to_us, 0) - value
@@ -85,8 +88,6 @@ class StepFunction:
         return self.steps[low].value if low < len(self.steps) and self.steps[low].from_us <= moment_us else 0
 
     def __add__(self, other: "StepFunction") -> "StepFunction":
-        if not self.steps or not other.steps:
-            return self if self.steps else other
         return StepFunction.total((self, other))
 
     def __sub__(self, other: "StepFunction") -> "StepFunction":
