@@ -40,6 +40,13 @@ app = typer.Typer(
 QueryFile = Annotated[Path, typer.Argument(metavar="QUERY.sql", help="The query; - reads standard input.")]
 QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", help="As submit and list show it.")]
 Epsilon = Annotated[str | None, typer.Option("--epsilon", metavar="E", help="Epsilon of a SELECT without CONSUMING.")]
+Executables = Annotated[
+    list[str] | None,
+    typer.Option("--executable", metavar="NAME=PATH", help="Upload PATH as NAME first. May be repeated."),
+]
+NoUpload = Annotated[
+    bool, typer.Option("--no-upload", help="Upload nothing, even if files named in USING lie beside the query.")
+]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the answer into this file.")]
 
 
@@ -152,9 +159,13 @@ def explain(
         bool, typer.Option("--server", help="Plan on the server (the default without --policy).")
     ] = False,
     epsilon: Epsilon = None,
+    executable: Executables = None,
+    no_upload: NoUpload = False,
     json: Json = False,
 ) -> None:
     """Show what a query means and costs. Touches neither video nor budget.
+
+    On the server, executables named after USING are uploaded first if they lie beside the query and have changed.
 
     \b
     $ privid explain people.sql
@@ -170,8 +181,13 @@ def explain(
         with about(text, query.name):
             document = offline.explain(text, policy, default)
     else:
-        with Client(analyst_target()) as client, about(text, query.name):
-            document = client.explain(text, default)
+        with about(text, query.name):
+            files = _files(text, query, executable or [], no_upload)
+        with Client(analyst_target()) as client:
+            for name, path in files.items():
+                _upload(client, name, path)
+            with about(text, query.name):
+                document = client.explain(text, default)
     if json:
         print_json(document)
     else:
@@ -182,12 +198,8 @@ def explain(
 def submit(
     query: QueryFile,
     epsilon: Epsilon = None,
-    executable: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="Upload PATH as NAME first. May be repeated.")
-    ] = None,
-    no_upload: Annotated[
-        bool, typer.Option("--no-upload", help="Upload nothing, even if files named in USING lie beside the query.")
-    ] = False,
+    executable: Executables = None,
+    no_upload: NoUpload = False,
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Submitting twice with one id is one query.")
     ] = None,

@@ -127,9 +127,11 @@ def print_plan(console: Console, document: Mapping[str, Any], name: str) -> None
         _print_release_plan(console, release)
     for charge in document["charges"]:
         console.print(Text(f"  charge: {charge['camera']} {charge['epsilon']:.6g} at most"))
-    admissible = document.get("admissible")
-    if admissible is not None:
-        console.print(Text(f"  {admissible_text(admissible)}"))
+    if document.get("admissible") is not None:
+        best = document.get("admissible_epsilon")
+        limit = f" (up to {best:.6g} for all of it)" if best else ""
+        answer = "yes" if document["admissible"] else "no"
+        console.print(Text(f"  admissible now: {answer}{limit}"))
 
 
 def _print_release_plan(console: Console, release: Mapping[str, Any]) -> None:
@@ -153,17 +155,6 @@ def _print_release_plan(console: Console, release: Mapping[str, Any]) -> None:
             ),
             style="dim",
         )
-
-
-def admissible_text(admissible: Any) -> str:
-    """Whether a query would be admitted, and the epsilon that would be."""
-    if isinstance(admissible, Mapping):
-        best = admissible.get("epsilon")
-        limit = f" (up to {best:.6g})" if isinstance(best, int | float) else ""
-        return f"admissible now: {'yes' if admissible.get('now') else 'no'}{limit}"
-    if isinstance(admissible, bool):
-        return f"admissible now: {'yes' if admissible else 'no'}"
-    return f"admissible now: up to epsilon {admissible:.6g}"
 
 
 # --- queries ------------------------------------------------------------------------------------------------
@@ -219,7 +210,7 @@ def policy_json(policy: CameraPolicy) -> dict[str, Any]:
         "epsilon": epsilon(policy.epsilon_nano),
         "rho": duration_text(policy.rho_us),
         "K": policy.K,
-        "fps": float(policy.fps),
+        "fps": int(policy.fps) if policy.fps.denominator == 1 else float(policy.fps),
         "width": policy.width,
         "height": policy.height,
         "timezone": policy.timezone,
