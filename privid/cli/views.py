@@ -138,12 +138,14 @@ def _print_release_plan(console: Console, release: Mapping[str, Any]) -> None:
     cell_count = f"   {release['cells']} cells" if release["cells"] != 1 else ""
     line = Text(f"  {release['column']}", style="bold")
     whole = release.get("interval95")
-    noise = "" if whole is None else f"   noise ±{whole:.4g} (95 %)"
+    public = all(mechanism["kind"] == "public" for mechanism in release["mechanisms"])
+    noise = "   public, no noise" if public else "" if whole is None else f"   noise ±{whole:.4g} (95 %)"
     line.append(f"   {release['aggregate']}{cell_count}{noise}   epsilon {release['epsilon']:.6g}", style="not bold")
     console.print(line)
+    if public:
+        return
     for mechanism in release["mechanisms"]:
-        width = mechanism["interval95"]
-        noise = f"noise ±{width:.4g} (95 %)" if width else f"{mechanism['kind']}, no noise"
+        noise = f"noise ±{mechanism['interval95']:.4g} (95 %)"
         console.print(Text(f"    {mechanism['of']}: {noise}, sensitivity {mechanism['sensitivity']:.6g}"))
     for source in release["sources"]:
         mask = "" if source["mask"] == "none" else f", mask {source['mask']}"

@@ -157,6 +157,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 raise _no_answer(self._message(row))
             message = release_message(release)
             message.query_id = row.query_id  # a shared answer was released under another query's id
+            # When the answer was ready may depend on what the video shows (privacy-model.md, section 7).
+            message.released_us = self._engine.status(row.query_id).visible_us
             return message
 
         return await asyncio.to_thread(read)

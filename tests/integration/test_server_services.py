@@ -361,6 +361,7 @@ def test_a_query_is_submitted_watched_and_read(server, analyst):
     assert all(p.query.state == "running" for p in seen if p.now_us < query.visible_us)
     release = analyst.result(query.id)
     assert release.query == query.id
+    assert release.released_us == query.visible_us  # never when it was really ready
     assert release.tables[0].rows[0][0] == 8
     assert release.tables[0].rows[1][1].value == 17.25
     assert query.id in [found.id for found in analyst.queries()]

@@ -342,6 +342,7 @@ class GetResultResponse(_message.Message):
     TABLES_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     released_us: _builtins.int
+    """its public time"""
     values_only: _builtins.bool
     """timing open: the guarantee covers values only"""
     @_builtins.property
