@@ -48,15 +48,10 @@ def group(relation: Aggregate, inner: State, bases: Bases) -> State:
     if not relation.aggregates and not relation.listed:
         return _distinct(relation, inner)
     trust = {key.name: trusted_keys(relation, key, inner) for key in relation.keys}
-    keys = public_keys(relation, inner, dense_only=True)
+    keys = public_keys(relation, inner, sparse=not relation.listed_keys)
     dense = keys is not None
     names = tuple(key.name for key in relation.keys)
-    columns = {
-        key.name: ColumnState(
-            key.name, key.expr.type, inner.range_of(key.expr), inner.nullable(key.expr), trust[key.name]
-        )
-        for key in relation.keys
-    }
+    columns = {key.name: _key_column(relation, key, inner, trust[key.name]) for key in relation.keys}
     rows, domains = (keys.frame(), {}) if keys is not None else _key_frames(relation, inner)
     state = State(
         relation=relation,
@@ -99,6 +94,17 @@ def _distinct(relation: Aggregate, inner: State) -> State:
         unique=(frozenset(columns),),
         rule="DISTINCT: r stays, net := r",
     )
+
+
+def _key_column(relation: Aggregate, key: Key, inner: State, trust: dict[str, Expr]) -> ColumnState:
+    """A key's column; a listed one has exactly the listed values, wherever the expression can lie."""
+    if key.name not in relation.listed_keys:
+        return ColumnState(key.name, key.expr.type, inner.range_of(key.expr), inner.nullable(key.expr), trust)
+    position = relation.listed_keys.index(key.name)
+    values = {_literal(row[position]) for row in relation.listed}
+    numbers = [value for value in values if isinstance(value, Fraction)]
+    bounds = (min(numbers), max(numbers)) if numbers else None
+    return ColumnState(key.name, key.expr.type, bounds, None in values, {} if None in values else trust)
 
 
 def _key_frames(relation: Aggregate, inner: State) -> tuple[Frame, dict[str, Frame]]:
@@ -159,11 +165,11 @@ def _converted(value: Value) -> Value:
     return grid_value(value) if isinstance(value, Fraction) else value
 
 
-def public_keys(relation: Aggregate, inner: State, *, dense_only: bool = False) -> PublicKeys | None:
-    """Every combination of keys, if each key is listed or has a public domain; else None.
+def public_keys(relation: Aggregate, inner: State, *, sparse: bool = False) -> PublicKeys | None:
+    """Every combination of keys, each of them listed or with a public domain.
 
-    Keys whose values are public together are combined as they occur, others in every way.
-    Raises Refusal for too many groups; unless `dense_only`, also for a key that is not public.
+    Keys whose values are public together are combined as they occur, others in every way. A key that is neither gives
+    None if the groups may be `sparse`, else Refusal; too many groups are always refused.
     """
     free = [key for key in relation.keys if key.name not in relation.listed_keys]
     together = [key for key in free if inner.rows.knows(key.expr)]
@@ -175,7 +181,7 @@ def public_keys(relation: Aggregate, inner: State, *, dense_only: bool = False) 
     for key in apart:
         domain = inner.domain(key.expr, key.name)
         if domain is None:
-            if dense_only:
+            if sparse:
                 return None
             raise Refusal(
                 "keys_not_public",

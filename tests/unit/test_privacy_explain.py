@@ -1,0 +1,139 @@
+"""The machine-readable explain: the numbers of the published example, and fields of other shapes."""
+
+import json
+
+import pytest
+
+from privid.domain.policy import CameraPolicy
+from privid.privacy.certificate import certify
+from privid.privacy.explain import to_json
+from tests.support.queries import certified, compiled, policy
+
+
+def explained(select: str, *, epsilon: float = 1.0, policies: CameraPolicy | None = None, **terms) -> dict:
+    script, certificate = certified(select, epsilon=epsilon, policies=policies, **terms)
+    cameras = {p.split.camera: policies or policy() for p in script.processes}
+    return json.loads(json.dumps(to_json(certificate, cameras)))
+
+
+def test_the_published_example():
+    found = explained("SELECT COUNT(*) FROM t1;", timeout="0.5 sec")
+    assert found["chunks"] == 8640
+    assert found["admissible"] is None
+    (release,) = found["releases"]
+    assert {k: release[k] for k in ("select", "column", "aggregate", "cells", "epsilon")} == {
+        "select": 0,
+        "column": "count_1",
+        "aggregate": "COUNT",
+        "cells": 1,
+        "epsilon": 1.0,
+    }
+    (mechanism,) = release["mechanisms"]
+    assert mechanism["of"] == "COUNT"
+    assert mechanism["kind"] == "laplace"
+    assert mechanism["epsilon"] == 1.0
+    assert mechanism["sensitivity"] == 70.0
+    assert mechanism["noise_scale"] == pytest.approx(70.0000005, abs=2e-7)
+    assert mechanism["noise_scale"] > 70
+    assert mechanism["interval95"] == pytest.approx(209.7, abs=0.01)
+    assert release["sources"] == [
+        {
+            "table": "t1",
+            "camera": "cam1",
+            "mask": "none",
+            "chunks": 8640,
+            "begin_us": 0,
+            "chunk_us": 5000000,
+            "period_us": 5000000,
+            "touched_per_segment": 7,
+            "segments": 1,
+            "influence": 10.0,
+            "cap": None,
+        }
+    ]
+    (charge,) = found["charges"]
+    assert charge["camera"] == "cam1"
+    assert charge["epsilon"] == 0.999999994
+    assert charge["profile"][0] == [-29999999, -24999999, 142857142]
+    assert max(step[2] for step in charge["profile"]) == 7 * 142857142
+
+
+def test_public_time_is_that_of_the_schedule():
+    found = explained("SELECT COUNT(*) FROM t1;", timeout="0.5 sec")
+    two = explained("SELECT COUNT(*) FROM t1;", timeout="0.5 sec", policies=policy(slot_cores=2))
+    assert found["public_time_s"] > 8640 * 0.5
+    assert 4320 / 2 < two["public_time_s"] < 4320
+
+
+def test_processes_run_one_after_the_other():
+    one = explained("SELECT COUNT(*) FROM t1;")["public_time_s"]
+    both = explained("SELECT COUNT(*) FROM (SELECT plate FROM t1 UNION ALL SELECT plate FROM t2);")["public_time_s"]
+    assert both == 2 * one
+
+
+def test_a_vector_has_an_entry_for_each_component():
+    (release,) = explained("SELECT AVG(RANGE(speed, 30, 60)) AS mean FROM t1;")["releases"]
+    assert release["column"] == "mean"
+    assert release["aggregate"] == "AVG"
+    assert [m["of"] for m in release["mechanisms"]] == ["SUM", "COUNT"]
+    total, count = release["mechanisms"]
+    # w = 2r = 20 in units of h = 15 on the sum and of 1 on the count.
+    assert count["sensitivity"] == 7 * 20
+    assert total["sensitivity"] == 15 * 7 * 20
+    assert total["noise_scale"] == pytest.approx(15 * count["noise_scale"])
+    assert release["sources"][0]["influence"] == 20
+
+
+def test_aggregates_of_one_select_share_its_epsilon_and_groups_do_not():
+    found = explained("SELECT hour(chunk) AS h, COUNT(*), SUM(RANGE(speed, 0, 5)) FROM t1 GROUP BY h CONSUMING 0.5;")
+    assert [r["epsilon"] for r in found["releases"]] == [0.25, 0.25]
+    assert [r["cells"] for r in found["releases"]] == [12, 12]
+    assert found["charges"][0]["epsilon"] == pytest.approx(0.5, abs=1e-7)
+    assert found["charges"][0]["epsilon"] <= 0.5
+
+
+def test_every_select_charges_although_the_table_is_processed_once():
+    once = explained("SELECT COUNT(*) FROM t1 CONSUMING 0.5;")
+    twice = explained("SELECT COUNT(*) FROM t1 CONSUMING 0.5; SELECT COUNT(*) FROM t1 CONSUMING 0.5;")
+    assert twice["chunks"] == once["chunks"]
+    assert twice["public_time_s"] == once["public_time_s"]
+    assert twice["charges"][0]["epsilon"] == 2 * once["charges"][0]["epsilon"]
+    assert [r["select"] for r in twice["releases"]] == [0, 1]
+
+
+def test_a_table_read_twice_by_one_select_is_one_source_and_charged_once():
+    (release,) = explained("SELECT COUNT(*) FROM (SELECT plate FROM t1 UNION ALL SELECT plate FROM t1);")["releases"]
+    (source,) = release["sources"]
+    assert source["influence"] == 20
+
+
+def test_two_cameras_share_one_release():
+    found = explained("SELECT COUNT(*) FROM (SELECT plate FROM t1 UNION ALL SELECT plate FROM t2);")
+    (release,) = found["releases"]
+    assert release["mechanisms"][0]["sensitivity"] == 140.0
+    assert [charge["camera"] for charge in found["charges"]] == ["cam1", "cam2"]
+    # One release costs an event at most its epsilon over all cameras that it reads.
+    assert sum(charge["epsilon"] for charge in found["charges"]) <= 1.0
+
+
+def test_a_public_value_has_no_noise_and_no_charge():
+    found = explained("SELECT COUNT(*) FROM t1;", rows="EXACTLY 2 ROWS")
+    (release,) = found["releases"]
+    assert release["epsilon"] == 0
+    assert release["mechanisms"][0]["kind"] == "public"
+    assert release["mechanisms"][0]["noise_scale"] == 0
+    assert found["charges"][0]["epsilon"] == 0
+    assert found["charges"][0]["profile"] == []
+
+
+def test_the_profile_of_rho_as_long_as_a_chunk():
+    script = compiled("SELECT COUNT(*) FROM t1;", hours=1, chunk=60)
+    terms = policy(rho=60, K=2)
+    certificate = certify(script, {"cam1": terms}, 10**9)
+    found = to_json(certificate, {"cam1": terms})
+    (source,) = found["releases"][0]["sources"]
+    assert source["touched_per_segment"] == 2
+    assert source["segments"] == 2
+    # Every step is K * q * touched chunks.
+    q = 10**9 // 4
+    assert {step[2] for step in found["charges"][0]["profile"]} == {2 * q, 4 * q}
