@@ -16,6 +16,8 @@ from privid.database.migrate import require_current
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one before it gives up."""
+_POOL = {"pool_size": 16, "max_overflow": 32}
+"""More connections than the services have threads, so that waiting is for locks only."""
 READ_ONLY = "privid_read_only"
 """The execution option of a connection that will not write: see `privid.database.transactions.reading`."""
 
@@ -78,7 +80,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
             os.close(file)
     except OSError as error:
         raise DatabaseUnreachable(f"cannot open {url.database}: {error.strerror}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -97,4 +99,4 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _open_postgresql(url: sa.URL) -> sa.Engine:
     # READ COMMITTED under row locks: what a decision rests on is locked before it is read, so it sees the latest state.
-    return sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    return sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, **_POOL)
