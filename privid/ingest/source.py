@@ -35,8 +35,8 @@ class Packets:
 
     `ticks` presentation timestamps in units of `time_base` seconds, all different; `shown` is False for packets that
     an edit list hides. `keys` is True for key frames from which everything that is shown later can be decoded; `clean`
-    for those where the stream can be cut, since everything behind is shown later. `skipped` packets of the file come before the first key
-    frame and are left out. `frame_ticks` is how long one frame is shown, nominally.
+    for those where the stream can be cut, since everything behind is shown later. `skipped` packets of the file come
+    before the first key frame and are left out. `frame_ticks` is how long one frame is shown, nominally.
     """
 
     ticks: Integers
@@ -117,7 +117,7 @@ def read_packets(path: Path) -> Packets:
                 )
             if packet.is_corrupt:
                 at = _seconds(tick - (ticks[0] if ticks else tick), time_base)
-                raise BadVideoFile(f"{path} is damaged or truncated, {at}: give a complete file")
+                raise BadVideoFile(f"{path} is damaged, cut short or joined from parts, {at}: give a complete one")
             ticks.append(tick)
             keys.append(packet.is_keyframe)
             shown.append(not packet.is_discard)
