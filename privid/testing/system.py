@@ -33,10 +33,11 @@ class LocalSystem:
     `environment` adds to the server's environment (PRIVID_* settings). The server's log is `root/server.log`.
     """
 
-    def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str] | None = None, log_level: str = "info") -> None:
         self.home = Home(root)
         self.log = root / "server.log"
         self._environment = dict(environment or {})
+        self._log_level = log_level
         self._server: subprocess.Popen[bytes] | None = None
         self.analysts = ""
         self.owners = ""
@@ -61,7 +62,7 @@ class LocalSystem:
         self.home.create()
         with self.log.open("ab") as log:
             self._server = subprocess.Popen(
-                [*program("privid-server"), "run", "--json"],
+                [*program("privid-server"), "run", "--json", "--log-level", self._log_level],
                 env=self._environ({"PRIVID_LISTEN": "127.0.0.1:0", "PRIVID_ADMIN_LISTEN": "127.0.0.1:0"}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -118,6 +119,11 @@ class LocalSystem:
     def json(self, name: str, *arguments: str | Path, token: str = "") -> Any:
         """What a program prints with --json. Raises CalledProcessError if it fails."""
         return json.loads(self.run(name, *arguments, "--json", token=token).stdout)
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The server's log entries of one kind, of all its starts."""
+        entries = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [entry for entry in entries if entry.get("event") == event]
 
     def client(self, token: str) -> Client:
         """An analyst's client."""
