@@ -98,52 +98,50 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 def read_packets(path: Path) -> Packets:
     """Read through a file. Raises BadVideoFile."""
+    remux = REMUX.format(name=path.name)
     with open_source(path) as container:
         stream = video_stream(container, path)
         time_base = stream.time_base
         if time_base is None or time_base <= 0:
-            raise BadVideoFile(f"{path} has no time base: {REMUX.format(name=path.name)}")
-        ticks: list[int] = []
-        keys: list[bool] = []
-        shown: list[bool] = []
-        duration = 0
-        for packet in demux(container, stream, path):
-            tick = packet.pts
-            if tick is None and not stream.codec_context.has_b_frames:
-                tick = packet.dts  # frames are shown in the order of decoding
-            if tick is None:
-                raise BadVideoFile(
-                    f"{path} does not say when frame {len(ticks)} is shown: {REMUX.format(name=path.name)}"
-                )
-            if packet.is_corrupt:
-                at = _seconds(tick - (ticks[0] if ticks else tick), time_base)
-                raise BadVideoFile(f"{path} is damaged, cut short or joined from parts, {at}: give a complete one")
-            ticks.append(tick)
-            keys.append(packet.is_keyframe)
-            shown.append(not packet.is_discard)
-            duration = packet.duration or duration
-        promised = stream.frames
+            raise BadVideoFile(f"{path} has no time base: {remux}")
+        scanned = [_entry(packet, stream, path) for packet in demux(container, stream, path)]
+        if not any(shown for _, _, shown, _ in scanned):
+            raise BadVideoFile(f"{path} has no frames in it")
+        if len(scanned) < stream.frames:
+            raise BadVideoFile(f"{path} is truncated: it ends after {len(scanned)} of {stream.frames} frames")
         rate = stream.average_rate or stream.guessed_rate
+        frame_ticks = 1 / (rate * time_base) if rate else Fraction(scanned[-1][3])
         codec = _codec_name(stream.codec_context.name)
-    if not any(shown):
-        raise BadVideoFile(f"{path} has no frames in it")
-    if len(ticks) < promised:
-        raise BadVideoFile(f"{path} is truncated: it ends after {len(ticks)} of {promised} frames")
-    frame_ticks = 1 / (rate * time_base) if rate else Fraction(duration)
     if frame_ticks <= 0:
-        raise BadVideoFile(f"{path} does not tell its frame rate: {REMUX.format(name=path.name)}")
-    _require_one_clock(np.array(ticks), time_base, path)
-    if not any(keys):
+        raise BadVideoFile(f"{path} does not tell its frame rate: {remux}")
+    ticks = np.array([tick for tick, _, _, _ in scanned], dtype=np.int64)
+    keys = np.array([key for _, key, _, _ in scanned])
+    _require_one_clock(ticks, time_base, path)
+    if not keys.any():
         raise BadVideoFile(f"{path} has no key frame, so nothing of it can be decoded")
-    skipped = keys.index(True)
-    array, seen = np.array(ticks[skipped:], dtype=np.int64), np.array(shown[skipped:])
-    seen &= array >= array[0]  # frames before the first key frame depend on others that the file does not have
-    if not seen.any():
+    skipped = int(np.argmax(keys))
+    ticks, keys = ticks[skipped:], keys[skipped:]
+    # Frames shown before the first key frame depend on others that the file does not have.
+    shown = np.array([is_shown for _, _, is_shown, _ in scanned[skipped:]]) & (ticks >= ticks[0])
+    if not shown.any():
         raise BadVideoFile(f"{path} has no frames that can be decoded")
     # A key frame that is shown before one decoded earlier would leave a frame behind it that needs that one.
-    entries = np.array(keys[skipped:]) & (array == np.maximum.accumulate(array))
-    clean = entries & (array == np.minimum.accumulate(array[::-1])[::-1])
-    return Packets(array, seen, entries, clean, skipped, time_base, frame_ticks, codec)
+    keys &= ticks == np.maximum.accumulate(ticks)
+    clean = keys & (ticks == np.minimum.accumulate(ticks[::-1])[::-1])
+    return Packets(ticks, shown, keys, clean, skipped, time_base, frame_ticks, codec)
+
+
+def _entry(packet: "av.Packet[VideoStream]", stream: VideoStream, path: Path) -> tuple[int, bool, bool, int]:
+    """Presentation timestamp of a packet, whether it is a key frame, whether it is shown, and for how long."""
+    tick = packet.pts
+    if tick is None and not stream.codec_context.has_b_frames:
+        tick = packet.dts  # frames are shown in the order of decoding
+    if tick is None:
+        raise BadVideoFile(f"{path} does not say when each frame is shown: {REMUX.format(name=path.name)}")
+    if packet.is_corrupt:
+        at = _seconds(tick - (stream.start_time or 0), packet.time_base)
+        raise BadVideoFile(f"{path} is damaged, cut short or joined from parts, {at}: give a complete one")
+    return tick, packet.is_keyframe, not packet.is_discard, packet.duration or 0
 
 
 def demux(container: InputContainer, stream: VideoStream, path: Path) -> Iterator["av.Packet[av.VideoStream]"]:
