@@ -57,6 +57,24 @@ def commands(page: Path) -> Iterator[Command]:
                 yield Command(line.strip(), int(status[1]) if status else 0)
 
 
+def shown_output(page: Path) -> list[str]:
+    """The lines of output that the page shows below its commands."""
+    bodies = [body for language, body in _FENCE.findall(page.read_text()) if language == "console"]
+    return [line for body in bodies for line in body.splitlines() if line.strip() and not line.startswith(("$ ", "> "))]
+
+
+def comparable(line: str) -> str:
+    """A line without what differs from run to run: noisy values, query ids, times of day, ports, blanks."""
+    for pattern, name in (
+        (r"-?\d+(\.\d+)?(?= ±)", "VALUE"),
+        (r"\b[0-9a-f]{32}\b", "ID"),
+        (r"(?<!T)\b\d\d:\d\d:\d\d\b", "TIME"),
+        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+    ):
+        line = re.sub(pattern, name, line)
+    return " ".join(line.split())
+
+
 def _make_target_exists(text: str) -> None:
     (target, *_) = [word for word in text.split("#")[0].split()[1:] if "=" not in word]
     assert re.search(rf"^{re.escape(target)}:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE), text
@@ -155,6 +173,8 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     said = (tmp_path / "output").read_text()
     assert status == 0, f"{status}\n{said[-6000:]}"
     assert "Traceback" not in said, said[-6000:]
+    printed = {comparable(line) for line in said.splitlines()}
+    assert [line for line in shown_output(page) if comparable(line) not in printed] == [], said[-6000:]
 
 
 def test_examples_of_the_help_texts_use_commands_and_options_that_exist() -> None:
