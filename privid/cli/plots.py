@@ -32,7 +32,10 @@ def save_release(release: Release, path: Path) -> None:
                 xs, ys, errors = zip(*points, strict=True)
                 axes.errorbar(xs, ys, yerr=errors, fmt="o", capsize=3, markersize=4, label=answer.columns[column])
         step = -(-len(positions) // _MOST_LABELS)
-        axes.set_xticks(positions[::step], labels[::step], rotation=30 if len(labels) > 6 else 0, ha="right")
+        crowded = len(labels) > 4
+        axes.set_xticks(
+            positions[::step], labels[::step], rotation=30 if crowded else 0, ha="right" if crowded else "center"
+        )
         axes.set_xlim(-0.5, len(positions) - 0.5)
         axes.grid(axis="y", alpha=0.3)
         axes.set_title(
