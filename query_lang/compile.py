@@ -11,7 +11,7 @@ from query_lang.canonical import canonical_text
 from query_lang.dialect import parse
 from query_lang.errors import QueryError
 from query_lang.schema import Catalog
-from query_lang.scope import Bound, Source
+from query_lang.scope import Bound, Source, span
 from query_lang.statements import StatementBinder
 
 MAX_STATEMENTS = 200
@@ -42,6 +42,8 @@ def _compile(text: str, catalog: Catalog, now_us: int | None) -> lp.Script:
     processes: list[lp.Process] = []
     selects: list[lp.Select] = []
     for statement in statements:
+        place = span(statement)
+        source.statement = None if place is None else (place[0], place[0] + 1)
         if isinstance(statement, nodes.Split):
             folded = _new_name(source, statement.args["into"], splits, "chunks")
             splits[folded] = binder.split(statement)

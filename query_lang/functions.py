@@ -199,8 +199,8 @@ _ALL: Final = (
     ScalarFunction("le", _COMPARE, pure.le, sql.binary(exp.LTE)),
     ScalarFunction("gt", _COMPARE, pure.gt, sql.binary(exp.GT)),
     ScalarFunction("ge", _COMPARE, pure.ge, sql.binary(exp.GTE)),
-    ScalarFunction("between", Signature((None, None, None), B), pure.between, sql.between),
-    ScalarFunction("in", Signature((None, None), B, variadic=True), pure.is_in, sql.is_in),
+    ScalarFunction("between", Signature((None, None, None), B), pure.between, sql.between, handles_null=True),
+    ScalarFunction("in", Signature((None, None), B, variadic=True), pure.is_in, sql.is_in, handles_null=True),
     ScalarFunction("not", Signature((B,), B), pure.not_, sql.not_),
     ScalarFunction(
         "and", Signature((B, B), B, variadic=True), pure.and_, sql.chain("AND"), commutative=True, handles_null=True

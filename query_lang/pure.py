@@ -132,14 +132,18 @@ def ge(a: Any, b: Any) -> bool:
     return bool(a >= b)
 
 
-def between(a: Any, low: Any, high: Any) -> bool:
-    """Within both bounds."""
-    return bool(low <= a <= high)
+def between(a: Any, low: Any, high: Any) -> bool | None:
+    """Within both bounds; a missing bound leaves open what the other does not exclude."""
+    if a is None:
+        return None
+    return and_(None if low is None else bool(low <= a), None if high is None else bool(a <= high))
 
 
-def is_in(a: Any, *values: Any) -> bool:
-    """One of the values."""
-    return a in values
+def is_in(a: Any, *values: Any) -> bool | None:
+    """One of the values; unknown if it is not found and one of them is missing."""
+    if a is None:
+        return None
+    return or_(*(None if value is None else bool(a == value) for value in values))
 
 
 def not_(a: bool) -> bool:

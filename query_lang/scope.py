@@ -55,11 +55,13 @@ class Source:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.statement: Span | None = None
+        """Where the statement begins that is being bound: the place of errors that have no closer one."""
 
     def error(self, code: str, message: str, at: exp.Expr | Span | None = None, hint: str | None = None) -> QueryError:
         """The error at a syntax node or at a place in the text."""
         place = span(at) if isinstance(at, exp.Expr) else at
-        return QueryError(code, message, text=self.text, span=place, hint=hint)
+        return QueryError(code, message, text=self.text, span=place or self.statement, hint=hint)
 
 
 def span(node: exp.Expr) -> Span | None:

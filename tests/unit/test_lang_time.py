@@ -15,8 +15,8 @@ from query_lang import timefunctions as tf
 from query_lang.logical import Call, Column, DataType, Literal
 
 ZONES = [
-    "UTC", "Europe/Lisbon", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Beirut",
-    "Africa/Casablanca", "Pacific/Apia", "Asia/Kathmandu",
+    "UTC", "Europe/Lisbon", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo",
+    "Asia/Beirut", "Africa/Casablanca", "Pacific/Apia", "Asia/Kathmandu",
 ]  # fmt: skip
 NAMES = ["hour", "day", "week", "month", "hour_of_day", "day_of_week", "bin"]
 

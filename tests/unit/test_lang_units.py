@@ -1,5 +1,6 @@
 """Durations and moments."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -68,10 +69,27 @@ def test_moments(text: str, expected: int) -> None:
 
 
 NO_MOMENTS = [
-    "", "now", "2026-13-01", "2026-02-30", "1969-12-31T23:59Z", "2200-01-01T00:00Z", "2026-12-01T24:00Z", "2026-12-01T08",
-    "12-01-2020/13:00am", "12-01-2020/0:00am", "13-01-2020", "-5", "1e5", "999999999999", "2026-12-01T08:00+25:00",
-    "2026-03-08T02:30", "10000-01-01", "0000-01-01", "9999-12-31T23:59:59", "2026-12-01T08:00:00.1234567Z",
-]  # fmt: skip
+    "",
+    "now",
+    "2026-13-01",
+    "2026-02-30",
+    "1969-12-31T23:59Z",
+    "2200-01-01T00:00Z",
+    "2026-12-01T24:00Z",
+    "2026-12-01T08",
+    "12-01-2020/13:00am",
+    "12-01-2020/0:00am",
+    "13-01-2020",
+    "-5",
+    "1e5",
+    "999999999999",
+    "2026-12-01T08:00+25:00",
+    "2026-03-08T02:30",
+    "10000-01-01",
+    "0000-01-01",
+    "9999-12-31T23:59:59",
+    "2026-12-01T08:00:00.1234567Z",
+]
 
 
 @pytest.mark.parametrize("text", NO_MOMENTS)
@@ -89,10 +107,8 @@ def test_iso_in_utc_is_read_exactly(moment: int) -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_a_moment_or_a_value_error(text: str) -> None:
     for parse in (units.parse_duration, lambda t: units.parse_moment(t, "UTC")):
-        try:
+        with contextlib.suppress(ValueError):
             assert isinstance(parse(text), int)
-        except ValueError:
-            pass
 
 
 def test_formats() -> None:
