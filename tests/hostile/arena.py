@@ -22,7 +22,7 @@ DEFAULT = ("default", -1.0, False)
 STOPPED = ("stopped", 1.0, True)
 SHAPE = (4, 48, 64, 3)
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-TIMEOUT_US = 2_000_000
+TIMEOUT_US = 3_000_000
 
 
 def hostile_source() -> bytes:
@@ -84,7 +84,7 @@ def make_arena(walls: Profile | None = None, *, exact: bool = False, max_rows: i
         table=wire.TableSpec(COLUMNS, max_rows, exact),
         timeout_us=TIMEOUT_US,
         libraries=("numpy",),
-        memory_bytes=256 * 2**20,
+        memory_bytes=96 * 2**20,
     )
     cores = tuple(sorted(os.sched_getaffinity(0)))[:2]
     with LocalPool(spec, "open", cores, walls=walls, on_run=runs.append) as pool:

@@ -58,7 +58,7 @@ def test_a_dead_worker_is_replaced_and_its_slots_run_again(victim: str) -> None:
         threading.Timer(0.35, lambda: os.kill(pid, signal.SIGKILL)).start()
         pool.run(slots(8), 8, rows.__setitem__)
         assert pool._lanes[0].worker.pid != warden
-    assert rows == {index: (("slow",),) for index in range(8)}
+    assert rows == dict.fromkeys(range(8), (("slow",),))
 
 
 def test_a_worker_that_dies_again_and_again_ends_the_run_without_rows() -> None:

@@ -41,7 +41,8 @@ Timing = Literal["slotted", "open", "strict"]
 
 GUARD_SHARE = 20
 GUARD_NS = (2_000_000, 20_000_000)
-"""A guest is killed this long before the next turn: a share of the turn, within these bounds."""
+"""A guest is killed this long before the next turn: a share of the turn, within these bounds. Its successor is told to
+start in that time."""
 PREPARE_NS = 60_000_000
 """A slot must be handed to its warden this long before its time (or half a turn, if that is less)."""
 FIRST_NS = 300_000_000
@@ -201,6 +202,7 @@ class LocalPool:
             "memory_bytes": spec.memory_bytes,
             "uid": _unprivileged_id(),
             "core": core,
+            "lead_ns": self._guard_ns,
             "housekeeping": sorted(self._housekeeping),
             "profile": {"seccomp": self._walls.seccomp, "landlock": self._walls.landlock},
         }

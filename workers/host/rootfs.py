@@ -92,9 +92,13 @@ def enter(libraries: Iterable[str]) -> None:
     namespaces.pivot_root(str(root))
 
 
-def warm() -> None:
-    """Read every file that is mapped into this process, so that no chunk is the first to touch a page of it."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
+def warm(maps: str) -> None:
+    """Read every file that is mapped into this process (`maps`: its /proc/self/maps), and keep it mapped.
+
+    No chunk is then the first to touch a page of it, and the kernel drops pages that are mapped here only if the
+    machine runs out of memory.
+    """
+    for line in maps.splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6 and fields[5].startswith("/") and fields[1].startswith("r"):
             start, end = (int(part, 16) for part in fields[0].split("-"))

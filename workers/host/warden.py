@@ -4,9 +4,10 @@ A process of its own, so that no other thread of the server holds it up (see the
 keeps at most one guest running and one prepared. What guests write is only stored here, up to the public limit, and
 handed to the host as bytes.
 
-Slotted: a guest is told to start a little before its grid time and itself waits for the exact moment; it is killed
-`guard` before the next grid time, and its output is passed on at that moment, however early it ended. A guest that is
-not ready in time, or whose predecessor is not gone, does not start: it is *late*, and the host gives it another time.
+Slotted: a guest is killed `lead_ns` before the next grid time, and its output is passed on at that moment, however
+early it ended. In what is left of the turn the next guest is told to start, and itself waits for the exact moment, so
+that a warden that gets its processor late moves nothing. A guest that is not ready in time, or whose predecessor is
+not gone, does not start: it is *late*, and the host gives it another time.
 Open: a guest starts as soon as the core is free.
 """
 
@@ -34,7 +35,6 @@ DONE, LATE, FAILED = 0, 1, 2
 """Status: the guest had its run (the rest of the message is its output, nothing if it was killed); it did not get its
 time (rerun it); the sandbox itself failed (the rest of the message says how)."""
 
-GO_LEAD_NS = 3_000_000
 _READ_BYTES = 1 << 20
 
 
@@ -100,6 +100,7 @@ class Warden:
         self._zygote = to_zygote
         self._core: int | None = config["core"]
         self._output_limit: int = config["output_limit"]
+        self._lead_ns: int = config["lead_ns"]
         self._tasks: deque[channel.Message] = deque()
         self._forking: deque[Guest] = deque()
         self._prepared: Guest | None = None
@@ -144,7 +145,7 @@ class Warden:
             deadlines.append(running.kill_ns)
         if prepared is not None and not prepared.open_timing:
             waits_for_core = prepared.ready and running is None
-            deadlines.append(prepared.go_ns - GO_LEAD_NS if waits_for_core else prepared.go_ns)
+            deadlines.append(prepared.go_ns - self._lead_ns if waits_for_core else prepared.go_ns)
         return min(deadlines) if deadlines else None
 
     def _hear(self, guest: Guest, readable: set[object]) -> None:
@@ -192,7 +193,7 @@ class Warden:
             self._report(guest, FAILED, bytes(guest.output[1:]) or b"a guest died before it was told to start")
             self._drop(guest)
             return
-        due = guest.open_timing or now >= guest.go_ns - GO_LEAD_NS
+        due = guest.open_timing or now >= guest.go_ns - self._lead_ns
         if due and guest.ready and self._running is None and (guest.open_timing or now < guest.go_ns):
             self._go(guest, now)
         elif not guest.open_timing and now >= guest.go_ns:
@@ -268,11 +269,18 @@ class Warden:
             guest.pid = _pid_of(guest.pidfd)
 
 
+def _be_prompt() -> None:
+    """Run before ordinary processes, where that is allowed; what is forked from here is ordinary again."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+
+
 def _serve(host: socket.socket) -> None:
     config = channel.receive(host).fields
     source = channel.receive(host).payload
     if config["housekeeping"]:
         os.sched_setaffinity(0, config["housekeeping"])
+    _be_prompt()
     namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     builder = os.fork()

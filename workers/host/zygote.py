@@ -107,7 +107,6 @@ def build(sock: socket.socket, config: Mapping[str, Any], source: bytes) -> NoRe
     try:
         libraries: list[str] = config["libraries"]
         load(libraries)
-        rootfs.warm()
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         last_capability = namespaces.last_capability()
@@ -165,6 +164,7 @@ class Zygote:
         """Serve until the warden closes its end."""
         try:
             self._check_one_thread()
+            rootfs.warm(_read_proc(self._walls.proc_fd, "maps"))
             gc.collect()
             gc.freeze()  # or the collector writes to every object in every guest, and copies their pages
             channel.send(self._sock, READY)

@@ -1,10 +1,18 @@
+# ruff: noqa: F401  the families that are appended use them
 """The hostile executable: what all attacks share. The families are appended to it, then the entry.
 
 An attack is a function `attack_NAME(chunk)`. It gives back what got through, "" if nothing did.
 """
 
 import ctypes
+import errno
+import mmap
 import os
+import signal
+import struct
+import sys
+import threading
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long

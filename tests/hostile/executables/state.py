@@ -122,7 +122,7 @@ def find_orphan(chunk):
 def leave_usage(chunk):
     """Use much: time, memory, faults. Its successor must start from nothing."""
     end = time.monotonic() + 0.1
-    block = bytearray(64 << 20)
+    block = bytearray(32 << 20)
     while time.monotonic() < end:
         block[0] = 1
 
