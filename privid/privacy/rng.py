@@ -1,9 +1,7 @@
-"""The only source of randomness: exact samplers over the operating system's generator (privacy-model.md, sections 4,
-7).
+"""The only source of randomness: exact samplers, keyed by the operating system (privacy-model.md, sections 4 and 7).
 
-Nothing here takes a seed, and nothing here keeps a pool of random bytes in this process: OpenDP (OpenSSL's generator is
-not involved) and `secrets` ask the kernel at every draw, so processes that were forked from one another never share a
-stream.
+Nothing here takes a seed. `secrets` asks the kernel at every draw. OpenDP draws from OpenSSL's generator, which is keyed
+by the kernel, and keyed anew in a process that was forked: so no two processes share a stream, and a test forks some.
 """
 
 from __future__ import annotations
@@ -86,7 +84,8 @@ def _weight(count: int, exponent: Fraction, digits: int) -> tuple[Fraction, Frac
 
 
 _TINY_DIGITS = 4000
-"""Weights below 1e-4000 are bounded by [0, 1e-4000]: exact all the same, because a point that near is refined."""
+"""A weight below 1e-4000 is only known to lie in [0, 1e-4000]. Choosing it would take more digits than this, and the
+draw would go on until it has them: with a probability that is no concern."""
 
 
 def round_up_to_float(value: Fraction) -> float:

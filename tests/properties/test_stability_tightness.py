@@ -67,8 +67,8 @@ CASES = {
         {0: (("b", 0.0, True),) * 2},
     ),
     "SUM over untrusted groups: 2r rows change": (
-        "SELECT SUM(RANGE(v, 0, 5)) FROM (SELECT plate, CASE WHEN (plate <= 'b') = (COUNT(*) = 1) THEN 5 ELSE 0 END AS v"
-        " FROM t1 GROUP BY plate);",
+        "SELECT SUM(RANGE(v, 0, 5)) FROM (SELECT plate,"
+        " CASE WHEN (plate <= 'b') = (COUNT(*) = 1) THEN 5 ELSE 0 END AS v FROM t1 GROUP BY plate);",
         {0: (A, B), 2: (A, B), 3: (C, D)},
         {0: (C, D), 2: (A, B), 3: (C, D)},
     ),
@@ -165,8 +165,8 @@ RELATIONS = {
         0.5,
     ),
     "INNER JOIN, one row a key": (
-        f"SELECT l.k AS k FROM (SELECT DISTINCT plate AS k FROM t1) AS l JOIN (SELECT DISTINCT {SHIFT} AS k FROM t1) AS r"
-        " ON l.k = r.k",
+        f"SELECT l.k AS k FROM (SELECT DISTINCT plate AS k FROM t1) AS l "
+        f" JOIN (SELECT DISTINCT {SHIFT} AS k FROM t1) AS r ON l.k = r.k",
         {0: (A, B), 2: (E, F), 3: (C, D)},
         {2: (E, F), 3: (C, D)},
     ),
@@ -223,7 +223,7 @@ def test_the_claim_of_a_relation_is_reached(name):
     engine = Engine(certificate.bases)
     query = engine.relation(state)
     slots = range(certificate.bases["t1"].slots)
-    constant = {name: {s: (A, A) for s in slots} for name in certificate.bases}
+    constant = {name: dict.fromkeys(slots, (A, A)) for name in certificate.bases}
     moved = Move.between(
         *(
             engine.rows(state, query, {**constant, "t1": {s: world.get(s, NOTHING) for s in slots}})

@@ -1,4 +1,4 @@
-"""Random logical plans, for attacking the calculus: every operator, expressions of every type, several source tables."""
+"""Random logical plans, for attacking the calculus: every operator, every type, several source tables."""
 
 import itertools
 import random

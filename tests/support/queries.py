@@ -11,7 +11,7 @@ from query_lang.logical import Script
 HOUR = 3600
 
 
-def policy(rho: int = 30, K: int = 1, **terms) -> CameraPolicy:
+def policy(rho: int = 30, K: int = 1, **terms) -> CameraPolicy:  # noqa: N803  # K as in the model
     """A policy with epsilon 1; rho in seconds."""
     return CameraPolicy(epsilon_nano=10**9, rho_us=rho * SECOND, K=K, **terms)
 

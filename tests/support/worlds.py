@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import duckdb
+from sqlglot import exp
 
 from privid.domain.budget import Grid
 from privid.engine import tables
@@ -34,7 +35,6 @@ from query_lang.logical import (
     Source,
     Split,
 )
-from sqlglot import exp
 
 MINUTE = 60_000_000
 ROW = ("a", 0.0, False)
@@ -61,7 +61,7 @@ def table(
     touched: int = 2,
     segments: int = 1,
 ) -> Base:
-    """A source table with the columns p STRING, x NUMBER and b BOOLEAN, of which one segment touches `touched` chunks."""
+    """A source table with the columns p STRING, x NUMBER and b BOOLEAN; one segment touches `touched` chunks."""
     period = chunk_us + stride_us
     split = Split(
         name=f"{name} chunks",
