@@ -99,6 +99,7 @@ class QueryBuilder:
         order = self._release_order(node, grouping, outputs)
         # HAVING and ORDER BY may have called further aggregates.
         aggregate = grouping.finish()
+        self._check_argmax(aggregate, outputs, bool(having or order))
         names = unique_names(name for name, _ in outputs)
         self._check_duplicates(node, [name for name, _ in outputs])
         first = span(node)
@@ -113,6 +114,15 @@ class QueryBuilder:
             epsilon_nano=self._epsilon(node),
             line=position(self.source.text, first[0])[0] if first else 1,
         )
+
+    def _check_argmax(self, aggregate: lp.Aggregate, outputs: Sequence[tuple[str, lp.Expr]], more: bool) -> None:
+        call = next((call for call in aggregate.aggregates if call.function is lp.Function.ARGMAX), None)
+        if call is None:
+            return
+        alone = len(aggregate.aggregates) == len(aggregate.keys) == len(outputs) == 1
+        if more or not alone or not isinstance(outputs[0][1], lp.Column):
+            hint = "write SELECT ARGMAX(color, COUNT(*)) FROM t GROUP BY color WITH KEYS [...]"
+            raise self.source.error("unsupported", "ARGMAX stands alone, over the groups of its key", call.span, hint)
 
     def _epsilon(self, node: exp.Expr) -> int | None:
         consuming = node.args.get("consuming")

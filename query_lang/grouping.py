@@ -132,25 +132,35 @@ class AggregateBinder(ExpressionBinder):
         return None
 
     def column(self, node: exp.Column) -> lp.Expr:
-        """A key, by its expression or alias; or an output that was given a name before."""
+        """A key; in HAVING and ORDER BY also an output, by its name."""
         if isinstance(node.this, exp.Star):
             return super().column(node)
-        if not node.table:
-            for key in self.grouping.keys:
-                if key.name.casefold() == node.name.casefold():
-                    return lp.Column(key.name, key.expr.type)
-            if (output := self.aliases.get(node.name.casefold())) is not None:
-                return output
-        found = self.scope.get(node)
-        key_column = self._key(found.column)
-        if key_column is not None:
-            return key_column
+        folded = node.name.casefold()
+        output = None if node.table else self.aliases.get(folded)
+        found = self.scope.find(node)
+        key = None if found is None else self._key(found.column)
+        if output is not None and key is not None and output != key:
+            message = f"{node.name!r} is both a column and a name given in this SELECT"
+            raise self.source.error("ambiguous_name", message, node, "give the expression another name with AS")
+        if key is None and found is None and not node.table:
+            named = (k for k in self.grouping.keys if k.name.casefold() == folded)
+            key = next((lp.Column(k.name, k.expr.type) for k in named), None)
+        if (known := key or output) is not None:
+            return known
+        self.scope.get(node)
         raise self.source.error(
             "not_grouped",
             f"column {node.name!r} is neither in GROUP BY nor inside an aggregate",
             node,
             f"add it to GROUP BY, or write COUNT({node.name})",
         )
+
+    def _zone(self, expr: lp.Expr) -> str | None:
+        return zone_of(expr, self.grouping.columns())
+
+    def _bound_column(self, expr: lp.Expr) -> BoundColumn | None:
+        key = next((k for k in self.grouping.keys if lp.Column(k.name, k.expr.type) == expr), None)
+        return None if key is None else super()._bound_column(key.expr)
 
     def aggregate(self, node: exp.Expr) -> lp.Expr:
         """An aggregate call: its column."""
@@ -217,6 +227,8 @@ class AggregateBinder(ExpressionBinder):
             message = f"{call.function.value} needs a NUMBER, this is a {arg.type.value}"
             raise self.source.error("type", message, node, hint)
         if distinct and call.function is lp.Function.COUNT:
+            if self.distinct is not None:
+                self._refuse_mixture(node)
             return replace(call, function=lp.Function.COUNT_DISTINCT, name="count_1", arg=arg)
         if distinct and call.function not in (lp.Function.MIN, lp.Function.MAX):
             self._only_distinct(arg, node, call)
@@ -225,7 +237,8 @@ class AggregateBinder(ExpressionBinder):
         return replace(call, arg=arg)
 
     def _only_distinct(self, arg: lp.Expr, node: exp.Expr, call: lp.AggregateCall) -> None:
-        if call.condition is not None or self.grouping.calls or (self.distinct is not None and self.distinct[0] != arg):
+        other = self.grouping.calls if self.distinct is None else self.distinct[0] != arg
+        if call.condition is not None or other:
             self._refuse_mixture(node)
         self.distinct = (arg, node)
 

@@ -158,6 +158,8 @@ def _check(text: str, tokens: list[Token]) -> None:
         raise QueryError("too_large", f"the query has more than {MAX_TOKENS} words and signs")
     depth = 0
     for token in tokens:
+        # Comments say nothing to the parser, which would make a statement of one behind a semicolon.
+        token.comments = []
         if token.token_type is TokenType.L_PAREN:
             depth += 1
             if depth > MAX_DEPTH:
