@@ -1,24 +1,21 @@
 """`privid-admin`: what owners use, with the owner's token."""
 
-import json as json_format
 import shutil
-import sys
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from privid.cli import views
+from privid.cli import admin_policy, views
 from privid.cli.config import owner_target
-from privid.cli.offline import load_policy_file
 from privid.cli.terminal import (
+    SETTINGS,
     InputError,
     Json,
     cells,
     check_writable,
+    epsilon_nano,
     epsilon_text,
     local_time,
     print_json,
@@ -28,29 +25,20 @@ from privid.cli.terminal import (
     table,
 )
 from privid.client import OwnerClient
-from privid.client.values import Analyst, PolicyChange, Preview
-from privid.domain.policy import CameraPolicy, MaskPolicy
+from privid.client.values import Analyst
 from privid.domain.units import epsilon as epsilon_value
-from privid.domain.units import isoformat, nano_epsilon
+from privid.domain.units import isoformat
 from privid.owner.budget_plot import BudgetCurve, bars, save_picture
-from privid.owner.guarantee import guarantee
-from privid.owner.policy_file import PolicyFile, write_policy_file
-from query_lang.units import parse_duration, parse_moment
+from query_lang.units import parse_moment
 
-_SETTINGS: dict[str, Any] = {
-    "no_args_is_help": True,
-    "pretty_exceptions_enable": False,
-    "context_settings": {"help_option_names": ["-h", "--help"]},
-}
-app = typer.Typer(help="Look after cameras, policies, analysts and budgets.", **_SETTINGS)
-camera_app = typer.Typer(help="Cameras.", **_SETTINGS)
-policy_app = typer.Typer(help="Policies: what is promised to people in view.", **_SETTINGS)
-analyst_app = typer.Typer(help="Analysts and what they may ask about.", **_SETTINGS)
-budget_app = typer.Typer(help="What is left of the budgets.", **_SETTINGS)
-queries_app = typer.Typer(help="Everybody's queries.", **_SETTINGS)
-executables_app = typer.Typer(help="Everybody's executables.", **_SETTINGS)
+app = typer.Typer(help="Look after cameras, policies, analysts and budgets.", **SETTINGS)
+camera_app = typer.Typer(help="Cameras.", **SETTINGS)
+analyst_app = typer.Typer(help="Analysts and what they may ask about.", **SETTINGS)
+budget_app = typer.Typer(help="What is left of the budgets.", **SETTINGS)
+queries_app = typer.Typer(help="Everybody's queries.", **SETTINGS)
+executables_app = typer.Typer(help="Everybody's executables.", **SETTINGS)
 app.add_typer(camera_app, name="camera")
-app.add_typer(policy_app, name="policy")
+app.add_typer(admin_policy.app, name="policy")
 app.add_typer(analyst_app, name="analyst")
 app.add_typer(budget_app, name="budget")
 app.add_typer(queries_app, name="queries")
@@ -58,7 +46,6 @@ app.add_typer(executables_app, name="executables")
 
 CameraName = Annotated[str, typer.Argument(metavar="CAMERA", help="The camera's name.")]
 AnalystName = Annotated[str, typer.Argument(metavar="NAME", help="The analyst's name.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 
 
 # --- cameras ------------------------------------------------------------------------------------------------
@@ -101,206 +88,6 @@ def camera_list(json: Json = False) -> None:
         stdout().print("no cameras yet: privid-admin camera add NAME")
 
 
-# --- policies -----------------------------------------------------------------------------------------------
-
-
-@policy_app.command(name="set")
-def policy_set(
-    camera: CameraName,
-    rho: Annotated[str | None, typer.Option(help="Longest presence that is protected, such as 90s.")] = None,
-    k: Annotated[int | None, typer.Option("--K", "-K", help="How many presences of one person.")] = None,
-    epsilon: Annotated[str | None, typer.Option(metavar="E", help="Budget of every moment.")] = None,
-    mask: Annotated[
-        list[str] | None, typer.Option(metavar="NAME:RHO[:SEGMENTS]", help="A mask's terms. May be repeated.")
-    ] = None,
-    timing: Annotated[str | None, typer.Option(help="slotted, open or strict.")] = None,
-    slot_cores: Annotated[int | None, typer.Option(help="Cores that slots run on.")] = None,
-    isolation: Annotated[str | None, typer.Option(help="Least sandbox: fork, exec or oci.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Nominal frames a second, such as 25 or 30000/1001.")] = None,
-    yes: Yes = False,
-    json: Json = False,
-) -> None:
-    """Set a camera's policy, or change what is named and keep the rest.
-
-    \b
-    $ privid-admin policy set plaza --rho 90s --K 4 --epsilon 1
-    """
-    with OwnerClient(owner_target()) as client:
-        cameras = {found.name: found for found in client.cameras()}
-        if camera not in cameras:
-            raise InputError(
-                "unknown_camera", f"there is no camera {camera!r}", f"cameras: {', '.join(cameras) or 'none yet'}"
-            )
-        current = cameras[camera].policy
-        if current is None:
-            if rho is None or k is None or epsilon is None:
-                raise InputError("usage", f"{camera} has no policy yet", "a first one needs --rho, --K and --epsilon")
-            current = CameraPolicy(
-                epsilon_nano=1,
-                rho_us=1,
-                K=1,
-                timezone=cameras[camera].timezone,
-                width=cameras[camera].width,
-                height=cameras[camera].height,
-            )
-        changes: dict[str, Any] = {
-            "rho_us": None if rho is None else _duration("--rho", rho),
-            "K": k,
-            "epsilon_nano": None if epsilon is None else _epsilon("--epsilon", epsilon),
-            "masks": None if mask is None else {**current.masks, **dict(map(_mask, mask))},
-            "timing": timing,
-            "slot_cores": slot_cores,
-            "isolation": isolation,
-            "fps": None if fps is None else _rate(fps),
-        }
-        try:
-            policy = replace(current, **{key: value for key, value in changes.items() if value is not None})
-        except ValueError as error:
-            raise InputError("policy", str(error), "see privid-admin policy set --help") from None
-        _apply(client, {camera: policy}, yes=yes, json=json)
-
-
-@policy_app.command(name="apply")
-def policy_apply(
-    file: Annotated[Path, typer.Argument(metavar="POLICY.toml", help="As policy export writes it.")],
-    yes: Yes = False,
-    json: Json = False,
-) -> None:
-    """Make the policies in a file hold, all of them or none. Cameras that are not in it keep theirs.
-
-    \b
-    $ privid-admin policy apply policy.toml
-    """
-    policies = load_policy_file(file).policies
-    with OwnerClient(owner_target()) as client:
-        _apply(client, dict(policies), yes=yes, json=json)
-
-
-@policy_app.command(name="show")
-def policy_show(
-    camera: Annotated[str | None, typer.Argument(metavar="[CAMERA]", help="By default all.")] = None,
-    json: Json = False,
-) -> None:
-    """Show policies, with what they promise in plain words.
-
-    \b
-    $ privid-admin policy show plaza
-    """
-    with OwnerClient(owner_target()) as client:
-        policies, _ = client.policies([camera] if camera else ())
-    if json:
-        print_json({"policies": {name: views.policy_json(policy) for name, policy in policies.items()}})
-        return
-    console = stdout()
-    for name, policy in policies.items():
-        console.print(Text(f"{name}, version {policy.version}", style="bold"))
-        for line in _lines(policy):
-            console.print(Text(f"  {line}"))
-        console.print(Text(f"  {guarantee(name, policy)}"))
-    if not policies:
-        console.print("no policies yet: privid-admin policy set CAMERA")
-
-
-@policy_app.command(name="export")
-def policy_export(
-    camera: Annotated[list[str] | None, typer.Argument(metavar="[CAMERA]...", help="By default all.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of standard output.")] = None,
-    json: Json = False,
-) -> None:
-    """Write the policy file that analysts plan against.
-
-    \b
-    $ privid-admin policy export --output policy.toml
-    """
-    check_writable(output)
-    with OwnerClient(owner_target()) as client:
-        policies, default = client.policies(camera or ())
-    if json:
-        print_json(
-            {
-                "default_epsilon": epsilon_value(default),
-                "camera": {name: views.policy_json(policy) for name, policy in policies.items()},
-            }
-        )
-        return
-    if not policies:
-        raise InputError("no_policy", "no camera has a policy", "privid-admin policy set CAMERA")
-    text = write_policy_file(PolicyFile(policies, default))
-    if output is None:
-        sys.stdout.write(text)
-        return
-    output.write_text(text, encoding="utf-8")
-    stdout().print(f"wrote {output}: {', '.join(policies)}", markup=False)
-
-
-def _apply(client: OwnerClient, policies: dict[str, CameraPolicy], *, yes: bool, json: bool) -> None:
-    """Show what would change, ask, and make it hold."""
-    preview = client.preview(policies)
-    changed = any(change.changed for change in preview.changes)
-    if not json:
-        _print_preview(preview)
-    if not changed:
-        if json:
-            print_json({"applied": False, "changes": [_change_json(change) for change in preview.changes]})
-        return
-    if not yes:
-        if json or not sys.stdin.isatty():
-            raise InputError("not_confirmed", "nothing was changed: this needs a confirmation", "add --yes")
-        typer.confirm("apply?", abort=True, err=True)
-    applied = client.apply(policies, preview.confirmation)
-    if json:
-        print_json({"applied": True, "changes": [_change_json(change) for change in preview.changes]})
-    else:
-        said = ", ".join(f"{name} version {policy.version}" for name, policy in applied.items())
-        stdout().print(f"applied: {said}", markup=False)
-
-
-def _print_preview(preview: Preview) -> None:
-    console = stdout()
-    for change in preview.changes:
-        if not change.changed:
-            console.print(Text(f"{change.camera}: nothing changes"))
-            continue
-        console.print(Text(change.camera, style="bold"))
-        before = _lines(change.before) if change.before is not None else []
-        after = _lines(change.after)
-        for line in before:
-            if line not in after:
-                console.print(Text(f"  - {line}", style="red"))
-        for line in after:
-            if line not in before:
-                console.print(Text(f"  + {line}", style="green"))
-        console.print(Text(f"  guarantee: {guarantee(change.camera, change.after)}"))
-        for warning in change.warnings:
-            console.print(Text(f"  warning: {warning}", style="yellow"))
-
-
-def _lines(policy: CameraPolicy) -> list[str]:
-    """A policy, a setting a line, without its version."""
-    document = views.policy_json(policy)
-    found = []
-    for key, value in document.items():
-        if key == "version":
-            continue
-        if key in ("masks", "regions"):
-            found += [f"{key[:-1]} {name}: {json_format.dumps(terms)}" for name, terms in value.items()]
-        else:
-            found.append(f"{key} = {value}")
-    return found
-
-
-def _change_json(change: PolicyChange) -> dict[str, Any]:
-    return {
-        "camera": change.camera,
-        "changed": change.changed,
-        "before": None if change.before is None else views.policy_json(change.before),
-        "after": views.policy_json(change.after),
-        "spent_max": epsilon_value(change.spent_max_nano),
-        "warnings": list(change.warnings),
-        "guarantee": guarantee(change.camera, change.after),
-    }
-
-
 # --- analysts -----------------------------------------------------------------------------------------------
 
 
@@ -319,7 +106,7 @@ def analyst_add(
     \b
     $ privid-admin analyst add transport --cameras plaza,bridge --epsilon 0.5
     """
-    limit = None if epsilon is None else _epsilon("--epsilon", epsilon)
+    limit = None if epsilon is None else epsilon_nano("--epsilon", epsilon)
     check_writable(token_file)
     with OwnerClient(owner_target()) as client:
         analyst, token = client.add_analyst(name, _names(cameras), limit)
@@ -532,13 +319,6 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _duration(option: str, text: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise InputError("usage", f"{option}: {error}") from None
-
-
 def _moment(option: str, text: str | None, timezone: str) -> int | None:
     if text is None:
         return None
@@ -546,37 +326,6 @@ def _moment(option: str, text: str | None, timezone: str) -> int | None:
         return parse_moment(text, timezone)
     except ValueError as error:
         raise InputError("usage", f"{option}: {error}") from None
-
-
-def _epsilon(option: str, text: str) -> int:
-    try:
-        nano = int(nano_epsilon(text))
-    except ValueError as error:
-        raise InputError("usage", f"{option}: {error}", "write a number such as 0.5") from None
-    if not 0 < nano < 2**62:
-        raise InputError("usage", f"{option}: must be more than 0", "write a number such as 0.5")
-    return nano
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text) if len(text) < 32 and "e" not in text.lower() else Fraction(0)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 10_000 or rate.denominator >= 2**31:
-        raise InputError("usage", f"--fps: {text!r} is not a rate", "write 25, 29.97 or 30000/1001")
-    return rate
-
-
-def _mask(text: str) -> tuple[str, MaskPolicy]:
-    name, _, terms = text.partition(":")
-    rho, _, segments = terms.partition(":")
-    try:
-        if not name:
-            raise ValueError("it has no name")
-        return name, MaskPolicy(parse_duration(rho), int(segments or 1))
-    except ValueError as error:
-        raise InputError("usage", f"--mask {text}: {error}", "write NAME:RHO[:SEGMENTS], such as benches:15s") from None
 
 
 def run() -> None:

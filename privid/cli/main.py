@@ -1,7 +1,6 @@
 """`privid`: what analysts use."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +10,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from privid.cli import views
 from privid.cli.config import analyst_target, save
 from privid.cli.terminal import (
+    SETTINGS,
     InputError,
     Json,
     about,
     check_writable,
+    epsilon_nano,
     epsilon_text,
     local_time,
     print_json,
@@ -28,14 +29,8 @@ from privid.cli.terminal import cells as literal
 from privid.client import CallFailed, Client, Target
 from privid.client.values import Query, Submission
 from privid.domain.release import Release
-from privid.domain.units import nano_epsilon
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Ask questions of video without ever seeing it.",
-)
+app = typer.Typer(help="Ask questions of video without ever seeing it.", **SETTINGS)
 
 QueryFile = Annotated[Path, typer.Argument(metavar="QUERY.sql", help="The query; - reads standard input.")]
 QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", help="As submit and list show it.")]
@@ -174,7 +169,7 @@ def explain(
     if policy is not None and server:
         raise InputError("usage", "--policy plans offline and --server does not", "choose one")
     text = read_text(query, "the query")
-    default = _epsilon(epsilon)
+    default = None if epsilon is None else epsilon_nano("--epsilon", epsilon)
     if policy is not None:
         from privid.cli import offline
 
@@ -215,7 +210,7 @@ def submit(
     $ privid submit people.sql --watch --plot people.png
     """
     text = read_text(query, "the query")
-    default = _epsilon(epsilon)
+    default = None if epsilon is None else epsilon_nano("--epsilon", epsilon)
     check_writable(plot)
     with about(text, query.name):
         files = _files(text, query, executable or [], no_upload)
@@ -304,17 +299,6 @@ def cancel(query_id: QueryId, json: Json = False) -> None:
 
 
 # --- parts --------------------------------------------------------------------------------------------------
-
-
-def _epsilon(text: str | None) -> int | None:
-    if text is None:
-        return None
-    nano = 0
-    with suppress(ValueError):
-        nano = int(nano_epsilon(text))
-    if not 0 < nano < 2**62:
-        raise InputError("usage", f"--epsilon {text}: not an amount of privacy budget", "write a number such as 0.5")
-    return nano
 
 
 def _files(text: str, query: Path, named: list[str], no_upload: bool) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privid.client.errors import BadAddress, CallFailed
-from privid.domain.units import SECOND, epsilon, isoformat
+from privid.domain.units import SECOND, epsilon, nano_epsilon
 from privid.owner.policy_file import PolicyFileError
 from query_lang.errors import QueryError
 
@@ -25,6 +25,13 @@ DONE, SYSTEM, INPUT = 0, 1, 2
 
 _PIPE_COLUMNS = 240
 """Whoever reads a pipe or a file wants whole lines."""
+
+SETTINGS: dict[str, Any] = {
+    "no_args_is_help": True,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""Of every program and group of commands."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -83,9 +90,15 @@ def local_time(moment_us: int) -> str:
     return moment.strftime("%H:%M:%S" if moment.date() == today else "%Y-%m-%d %H:%M:%S")
 
 
-def window_text(from_us: int, to_us: int) -> str:
-    """A stretch of time in UTC."""
-    return f"{isoformat(from_us)} .. {isoformat(to_us)}"
+def epsilon_nano(option: str, text: str) -> int:
+    """An amount of privacy budget as a person wrote it. Raises InputError that names the option."""
+    try:
+        nano = int(nano_epsilon(text))
+    except ValueError as error:
+        raise InputError("usage", f"{option}: {error}", "write a number such as 0.5") from None
+    if not 0 < nano < 2**62:
+        raise InputError("usage", f"{option} {text}: not an amount of budget", "write a number such as 0.5")
+    return nano
 
 
 # --- files --------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "busy": PublicError(grpc.StatusCode.UNAVAILABLE, "The server is busy or stopping; ask again."),
     "internal": PublicError(grpc.StatusCode.INTERNAL, "A failure of the system; the log has the incident."),
 }
-"""Codes of the services. Those of the language are in `query_lang.errors`, all with the status of `query`."""
+"""Errors in a query's text have codes of the language's own, all with the status and the meaning of `query`."""
 
 
 _LEDGER_CODES: Mapping[type[ledger.LedgerError], str] = {

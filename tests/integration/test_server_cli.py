@@ -113,7 +113,7 @@ def test_a_first_policy_needs_its_three_numbers(analyst):
     [
         (("--rho", "30 parsec"), "parsec"),
         (("--epsilon", "lots"), "not a number"),
-        (("--epsilon", "0"), "more than 0"),
+        (("--epsilon", "0"), "not an amount"),
         (("--K", "0"), "K must be at least 1"),
         (("--K", "x"), "integer"),
         (("--fps", "1/0"), "--fps"),
