@@ -12,6 +12,7 @@ from privid.privacy.certificate import Certificate, ReleaseCertificate, SourceSh
 from privid.privacy.mechanisms import half_width95
 from privid.privacy.rng import round_up_to_float
 from privid.privacy.sensitivity import Method
+from privid.privacy.tree import grouping, plan_tree
 
 
 def to_json(
@@ -37,10 +38,19 @@ def to_json(
         "releases": [_release(release) for release in certificate.releases],
         "charges": charges,
         "admissible": admissible,
+        "plans": [
+            {
+                "select": select.select.index,
+                "operator": grouping(select.select.aggregate),
+                "input": plan_tree(select.input),
+            }
+            for select in certificate.selects
+        ],
     }
 
 
 def _release(release: ReleaseCertificate) -> dict[str, Any]:
+    scale = value_scale(release)
     return {
         "select": release.select,
         "column": release.column,
@@ -49,7 +59,8 @@ def _release(release: ReleaseCertificate) -> dict[str, Any]:
         "epsilon": epsilon(release.epsilon_nano),
         "method": release.method.value,
         "range": None if release.sensitivity.range is None else [float(bound) for bound in release.sensitivity.range],
-        "interval95": value_interval95(release),
+        "interval95": None if scale is None else half_width95(scale),
+        "expected_error": scale,
         "mechanisms": mechanisms(release),
         "sources": [_source(source) for source in release.sources],
     }
@@ -73,15 +84,17 @@ def mechanisms(release: ReleaseCertificate) -> list[dict[str, Any]]:
     return entries
 
 
-def value_interval95(release: ReleaseCertificate) -> float | None:
-    """The half-width of the value's 95 % interval, where it is public: noise on the value itself, or on n times it."""
+def value_scale(release: ReleaseCertificate) -> float | None:
+    """The scale of the noise on the value itself, which is also its mean absolute error; None where it is not public.
+
+    It is public for noise on the value, and for noise on n times the value, n public.
+    """
     if release.scale is None:
         return 0.0
-    width = half_width95(float(release.scale))
     if release.method is Method.AVG_EXACT:
         size = release.sensitivity.size
-        return None if size is None or release.cells != 1 else width / size
-    return width if len(release.components) == 1 else None
+        return None if size is None or release.cells != 1 else float(release.scale) / size
+    return float(release.scale) if len(release.components) == 1 else None
 
 
 def _source(source: SourceShare) -> dict[str, Any]:

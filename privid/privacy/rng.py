@@ -1,7 +1,7 @@
 """The only source of randomness: exact samplers, keyed by the operating system (privacy-model.md, sections 4 and 7).
 
-Nothing here takes a seed. `secrets` asks the kernel at every draw. OpenDP draws from OpenSSL's generator, which is keyed
-by the kernel, and keyed anew in a process that was forked: so no two processes share a stream, and a test forks some.
+Nothing here takes a seed. `secrets` asks the kernel at every draw. OpenDP draws from OpenSSL's generator, which is
+keyed by the kernel, and keyed anew in a forked process: so no two processes share a stream, and a test forks some.
 """
 
 from __future__ import annotations

@@ -137,3 +137,37 @@ def test_the_profile_of_rho_as_long_as_a_chunk():
     # Every step is K * q * touched chunks.
     q = 10**9 // 4
     assert {step[2] for step in found["charges"][0]["profile"]} == {2 * q, 4 * q}
+
+
+def test_the_plan_says_influence_ranges_and_rule_at_every_operator():
+    found = explained(
+        "SELECT AVG(n) FROM (SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 WHERE plate = 'it''s' GROUP BY h);"
+    )
+    (plan,) = found["plans"]
+    assert plan["operator"].startswith("AVG(n)")
+    operators = []
+    node = plan["input"]
+    while node:
+        operators.append(node)
+        node = node["inputs"][0] if node["inputs"] else None
+    texts = [node["operator"] for node in operators]
+    assert any("GROUP BY hour(chunk)" in text for text in texts)
+    assert any(text == "WHERE (plate = 'it''s')" for text in texts)
+    assert texts[-1] == "table t1: PRODUCING 10 ROWS"
+    groups = next(node for node in operators if "GROUP BY" in node["operator"])
+    assert groups["influence"] == {"t1": {"r": 1, "R": 2, "net": 0}}
+    assert groups["size"] == 12
+    assert "trusted keys" in groups["rule"]
+    by_name = {column["name"]: column for column in groups["columns"]}
+    assert by_name["n"]["range"] == [0, 7200]
+    assert by_name["h"]["trusted_for"] == ["t1"]
+
+
+def test_the_expected_error_is_that_of_the_value():
+    average = "SELECT AVG(n) FROM (SELECT chunk, COUNT(*) AS n FROM t1 GROUP BY chunk);"
+    (release,) = explained(average)["releases"]
+    assert release["expected_error"] == pytest.approx(70 / 8640, rel=1e-6)
+    assert release["interval95"] == pytest.approx(209.7 / 8640, rel=1e-3)
+    (vector,) = explained("SELECT AVG(RANGE(speed, 0, 9)) FROM t1;")["releases"]
+    assert vector["expected_error"] is None
+    assert vector["interval95"] is None

@@ -57,6 +57,8 @@ class SlotFrame(Frame):
 
     def _count(self, exprs: tuple[Expr, ...]) -> Mapping[Values, int]:
         counts = slot_counts(self._base, exprs)
+        if self._weight == 1:
+            return counts
         return {values: self._weight * slots for values, slots in counts.items()}
 
 

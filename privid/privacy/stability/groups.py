@@ -199,6 +199,8 @@ def public_keys(relation: Aggregate, inner: State, *, sparse: bool = False) -> P
             "Group by longer bins of time, or list fewer keys.",
             relation.keys[0].span if relation.keys else None,
         )
+    if len(parts) == 1 and parts[0][0] == tuple(key.name for key in relation.keys):
+        return PublicKeys(parts[0][0], tuple(parts[0][1]))
     order = [name for names, _ in parts for name in names]
     positions = [order.index(key.name) for key in relation.keys]
     rows = [tuple(value for part in combination for value in part) for combination in product(*(r for _, r in parts))]

@@ -25,6 +25,8 @@ REGION = "region"
 TRUSTED = frozenset({CHUNK, CAMERA, REGION})
 """The columns that the system adds to a source table."""
 
+_MOMENT = Column(CHUNK, DataType.TIMESTAMP)
+
 Values = tuple[Value, ...]
 _Regions = tuple[str, ...]
 _Exprs = tuple[Expr, ...]
@@ -50,6 +52,9 @@ def reach(base: Base, exprs: _Exprs) -> int:
 
 @lru_cache(maxsize=256)
 def _slot_counts(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs) -> Mapping[Values, int]:
+    if exprs == (_MOMENT,):
+        moments = range(grid.begin_us, grid.begin_us + grid.count * grid.period_us, grid.period_us)
+        return dict.fromkeys(((moment,) for moment in moments), max(1, len(regions)))
     counts: Counter[Values] = Counter()
     for length, values in _runs(grid, camera, regions, exprs):
         for value in values:

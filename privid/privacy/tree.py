@@ -1,0 +1,151 @@
+"""A plan for people: at every operator its influence, the rule that gave it, and what is known of its columns.
+
+Plain values (dicts, lists, strings, numbers), so that the tree travels in the explain document; how it is drawn is the
+command line's business.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from privid.privacy.stability import State
+from query_lang import functions
+from query_lang.logical import (
+    Aggregate,
+    AggregateCall,
+    Call,
+    Case,
+    Column,
+    DataType,
+    Expr,
+    Filter,
+    Join,
+    Limit,
+    Literal,
+    Project,
+    Range,
+    SetOperation,
+    Source,
+    UnionAll,
+    Value,
+)
+
+_INFIX = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "mod": "%",
+    "eq": "=",
+    "ne": "<>",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "and": "AND",
+    "or": "OR",
+    "like": "LIKE",
+}
+
+
+def plan_tree(state: State) -> dict[str, Any]:
+    """One operator with its inputs below it. `size` is the exact number of rows where it is public."""
+    return {
+        "operator": operator(state),
+        "rule": state.rule,
+        "influence": {base: {"r": moved.r, "R": moved.R, "net": moved.net} for base, moved in state.influence.items()},
+        "size": state.size,
+        "columns": [
+            {
+                "name": column.name,
+                "type": column.type.value,
+                "range": None if column.range is None else [float(bound) for bound in column.range],
+                "nullable": column.nullable,
+                "trusted_for": sorted(column.trust),
+            }
+            for column in state.columns.values()
+        ],
+        "inputs": [plan_tree(part) for part in state.inputs],
+    }
+
+
+def operator(state: State) -> str:
+    """An operator in one line."""
+    match state.relation:
+        case Source(process=process):
+            return f"table {process.name}: PRODUCING {'EXACTLY ' if process.exact else ''}{process.max_rows} ROWS"
+        case Filter(predicate=predicate):
+            return f"WHERE {expression(predicate)}"
+        case Project(items=items):
+            return "SELECT " + ", ".join(_named(name, expr) for name, expr in items)
+        case Aggregate() as aggregate:
+            return grouping(aggregate)
+        case UnionAll():
+            return "UNION ALL"
+        case SetOperation(kind=kind):
+            return kind.value
+        case Join(kind=kind, on=on):
+            return f"{kind.value} JOIN ON " + " AND ".join(f"{left} = {right}" for left, right in on)
+        case Limit(count=count, offset=offset):
+            return f"LIMIT {count}" + (f" OFFSET {offset}" if offset else "")
+
+
+def grouping(aggregate: Aggregate) -> str:
+    """A GROUP BY in one line."""
+    calls = ", ".join(f"{call_text(call)} AS {call.name}" for call in aggregate.aggregates)
+    keys = ", ".join(_named(key.name, key.expr) for key in aggregate.keys)
+    listed = f" WITH KEYS for {', '.join(aggregate.listed_keys)}" if aggregate.listed_keys else ""
+    if not calls:
+        return f"DISTINCT {keys}{listed}"
+    return f"{calls} GROUP BY {keys}{listed}" if keys else calls
+
+
+def call_text(call: AggregateCall) -> str:
+    """An aggregate call as it could be written."""
+    argument = "*" if call.arg is None else expression(call.arg)
+    match call.function.value:
+        case "COUNT_DISTINCT":
+            text = f"COUNT(DISTINCT {argument})"
+        case name:
+            more = [] if call.parameter is None else [f"{float(call.parameter):g}"]
+            more += [] if call.score is None else [call_text(call.score)]
+            text = f"{name}({', '.join([argument, *more])})"
+    return text if call.condition is None else f"{text} FILTER (WHERE {expression(call.condition)})"
+
+
+def expression(expr: Expr) -> str:
+    """A scalar expression as it could be written; the zone of time functions is left out."""
+    match expr:
+        case Column(name=name):
+            return name
+        case Literal(value=value, type=kind):
+            return _literal(value, kind)
+        case Range(arg=arg, low=low, high=high):
+            return f"RANGE({expression(arg)}, {float(low):g}, {float(high):g})"
+        case Case(whens=whens, default=default):
+            parts = [f"WHEN {expression(test)} THEN {expression(value)}" for test, value in whens]
+            parts += [] if default is None else [f"ELSE {expression(default)}"]
+            return f"CASE {' '.join(parts)} END"
+        case Call(function=name, args=args):
+            if name in functions.TIME_FUNCTIONS:
+                args = args[:-1]
+            texts = [expression(arg) for arg in args]
+            if name in _INFIX:
+                return "(" + f" {_INFIX[name]} ".join(texts) + ")"
+            return f"{name}({', '.join(texts)})"
+
+
+def _named(name: str, expr: Expr) -> str:
+    text = expression(expr)
+    return text if text == name else f"{text} AS {name}"
+
+
+def _literal(value: Value, kind: DataType) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if kind is DataType.NUMBER and isinstance(value, Fraction):
+        return f"{float(value):g}"
+    return str(value).upper() if isinstance(value, bool) else str(value)
