@@ -46,6 +46,8 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mmap.restype = ctypes.c_void_p
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
@@ -149,3 +151,10 @@ def map_user(proc_fd: int, inside: int, uid: int, gid: int) -> None:
 def populate(start: int, length: int) -> bool:
     """Read a file mapping into memory. False if it cannot be (past the end of its file, a guard)."""
     return int(_libc.madvise(start, length, MADV_POPULATE_READ)) == 0
+
+
+def map_read_only(fd: int, offset: int, length: int) -> None:
+    """Map a part of a file for reading, for the life of this process."""
+    prot_read, map_shared, failed = 1, 1, ctypes.c_void_p(-1).value
+    if _libc.mmap(None, length, prot_read, map_shared, fd, offset) == failed:
+        raise OSError(ctypes.get_errno(), "mmap of a library")

@@ -92,14 +92,33 @@ def enter(libraries: Iterable[str]) -> None:
     namespaces.pivot_root(str(root))
 
 
+def _mapped_files(maps: str) -> Iterator[tuple[int, int, str, int, str]]:
+    """Start, length, rights, offset in the file, and path of each readable file mapping in a /proc/self/maps."""
+    for line in maps.splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) == 6 and fields[5].startswith("/") and fields[1].startswith("r"):
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            yield start, end - start, fields[1], int(fields[2], 16), fields[5]
+
+
+def map_data_sections(maps: str) -> None:
+    """Map what libraries have mapped for writing once more, for reading: so that `warm` can hold on to it, too.
+
+    Populating the writable mappings themselves would make every later fork copy their page tables.
+    """
+    for _, length, rights, offset, path in _mapped_files(maps):
+        if "w" in rights and Path(path).exists():
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            namespaces.map_read_only(fd, offset, length)
+            os.close(fd)
+
+
 def warm(maps: str) -> None:
     """Read every file that is mapped into this process (`maps`: its /proc/self/maps), and keep it mapped.
 
     No chunk is then the first to touch a page of it, and the kernel drops pages that are mapped here only if the
     machine runs out of memory.
     """
-    for line in maps.splitlines():
-        fields = line.split(maxsplit=5)
-        if len(fields) == 6 and fields[5].startswith("/") and fields[1].startswith("r"):
-            start, end = (int(part, 16) for part in fields[0].split("-"))
-            namespaces.populate(start, end - start)
+    for start, length, rights, _, _ in _mapped_files(maps):
+        if "w" not in rights:
+            namespaces.populate(start, length)

@@ -38,6 +38,7 @@ import struct
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from workers import wire
@@ -107,6 +108,7 @@ def build(sock: socket.socket, config: Mapping[str, Any], source: bytes) -> NoRe
     try:
         libraries: list[str] = config["libraries"]
         load(libraries)
+        rootfs.map_data_sections(Path("/proc/self/maps").read_text())
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         last_capability = namespaces.last_capability()
