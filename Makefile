@@ -15,7 +15,7 @@ PARALLEL := unit contracts properties statistical
 ALONE := hostile integration acceptance
 ALL_EXTRAS := dev,vision,postgres,cluster
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 # One stamp for each set of extras; a larger set stands for the smaller ones, so that make demo after make test is quick.
 BASE := $(VENV)/.installed
