@@ -12,15 +12,21 @@ SETUP_US = 3_000_000
 """Before the first turn: the worker starts and the first chunk is decoded from the key frame before it."""
 FINISH_US = 2_000_000
 """After the last reserve turn: the relational part, the noise and the commit."""
+FINISH_ROWS = 100_000
+"""The same again for every so many rows that there can be: how many there are is nobody's to know."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicSchedule:
-    """`slots` runs of at most `timeout_us` on `cores` cores: turn i starts `i * timeout_us` after the first."""
+    """`slots` runs of at most `timeout_us` on `cores` cores: turn i starts `i * timeout_us` after the first.
+
+    A slot has at most `max_rows` rows.
+    """
 
     slots: int
     cores: int
     timeout_us: int
+    max_rows: int
 
     @property
     def turns(self) -> int:
@@ -35,4 +41,5 @@ class PublicSchedule:
     @property
     def duration_us(self) -> int:
         """From the start of the set-up to the moment when everything is done."""
-        return SETUP_US + (self.turns + self.reserve_turns) * self.timeout_us + FINISH_US
+        finish_us = FINISH_US * (1 + self.slots * self.max_rows // FINISH_ROWS)
+        return SETUP_US + (self.turns + self.reserve_turns) * self.timeout_us + finish_us

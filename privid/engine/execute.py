@@ -149,7 +149,7 @@ def _chunks(process: Process) -> tuple[Chunk, ...]:
 
 
 def _schedule(process: Process, plan: Plan, slots: int) -> PublicSchedule:
-    return PublicSchedule(slots, plan.slot_cores(process), process.timeout_us)
+    return PublicSchedule(slots, plan.slot_cores(process), process.timeout_us, process.max_rows)
 
 
 def _column(column: SchemaColumn) -> wire.ColumnSpec:
