@@ -15,7 +15,7 @@ _LOCK = (
     sa.select(cameras.c.id)
     .where(cameras.c.name.in_(sa.bindparam("names", expanding=True)))
     .order_by(cameras.c.id)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 _versions = policies.alias()
 _latest = (
@@ -74,7 +74,9 @@ def lock(connection: sa.Connection, names: Iterable[str]) -> None:
     """Keep everybody else from charging these cameras or changing their policies until the transaction ends.
 
     Always before anything else is read or locked, and in one order: so nobody waits in a circle, and nothing that a
-    decision rests on is read from before the lock. On SQLite the transaction itself is that lock.
+    decision rests on is read from before the lock. Rows that merely refer to a camera may still be added (the lock is
+    NO KEY UPDATE): the services write those beside audit entries, in the other order. On SQLite the transaction itself
+    is that lock.
     """
     if connection.dialect.name != "sqlite":
         connection.execute(_LOCK, {"names": sorted(names)}).all()

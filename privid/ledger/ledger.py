@@ -39,7 +39,7 @@ _BY_REQUEST = (
 _SAME_QUESTION = (
     sa.select(reservations.c.id, reservations.c.state, reservations.c.visible_us)
     .where(reservations.c.cache_key == sa.bindparam("key"), IS_LIVE)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 _INSERT_RESERVATION = reservations.insert()
 _INSERT_QUERY = queries.insert()

@@ -32,7 +32,7 @@ UNFINISHED = (State.RESERVED, State.RUNNING)
 REFUNDED_FROM = State.RESERVED
 
 _STATE = sa.select(reservations.c.state).where(reservations.c.id == sa.bindparam("reservation"))
-_LOCK = _STATE.with_for_update()
+_LOCK = _STATE.with_for_update(key_share=True)
 _MOVE = (
     reservations.update()
     .where(reservations.c.id == sa.bindparam("reservation"), reservations.c.state == sa.bindparam("present"))
