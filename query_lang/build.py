@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Final
 
 from sqlglot import exp
 
 from query_lang import logical as lp
 from query_lang import nodes
-from query_lang.bind import NULL, ExpressionBinder, columns_of, has_aggregate, zone_of
+from query_lang.bind import NULL, ExpressionBinder, has_aggregate
 from query_lang.constants import read_number
 from query_lang.errors import name_hint, position
 from query_lang.grouping import AggregateBinder, Grouping, group_keys
-from query_lang.logical import DataType
+from query_lang.relations import distinct, merged, project, renamed
 from query_lang.schema import find_name
-from query_lang.scope import Bound, BoundColumn, Scope, ScopeTable, Source, rename, span, unique_names
+from query_lang.scope import Bound, BoundColumn, Scope, ScopeTable, Source, span, unique_names
 
 MAX_OPERATORS: Final = 500
 MAX_RELATION_DEPTH: Final = 60
@@ -30,24 +29,6 @@ _SELECT_ARGS: Final = frozenset(
 
 Tables = Mapping[str, Bound]
 """What FROM can read, by folded name: tables of PROCESS statements and CTEs."""
-
-
-def source_table(process: lp.Process) -> Bound:
-    """The rows of a PROCESS: trusted columns, then those of the schema."""
-    zone = process.split.timezone
-    trusted = [
-        BoundColumn("chunk", lp.Column("chunk", DataType.TIMESTAMP), zone, listed=False),
-        BoundColumn("camera", lp.Column("camera", DataType.STRING), listed=False),
-    ]
-    if process.split.region is not None:
-        trusted.append(BoundColumn("region", lp.Column("region", DataType.STRING), listed=False))
-    own = [
-        BoundColumn(c.name, lp.Column(c.name, c.type), default=c.default if isinstance(c.default, Fraction) else None)
-        for c in process.schema
-    ]
-    columns = (*trusted, *own)
-    fields = tuple(lp.Field(c.column.name, c.column.type) for c in columns)
-    return Bound(lp.Source(process, fields), columns, name=process.name)
 
 
 class QueryBuilder:
@@ -197,17 +178,17 @@ class QueryBuilder:
                 relation = lp.Filter(relation, predicate)
             inner = Bound(relation, grouping.columns(), grouping.size + 1, grouping.depth + 1)
             self._check_duplicates(node, [name for name, _ in outputs])
-            bound = _project(inner, outputs)
+            bound = project(inner, outputs)
         else:
             scope, below = self._from(node, tables)
             outputs = self._plain_outputs(node, scope)
             self._check_duplicates(node, [name for name, _ in outputs])
-            bound = _project(below, outputs)
-        if (distinct := node.args.get("distinct")) is not None:
-            if distinct.args.get("on"):
+            bound = project(below, outputs)
+        if (only := node.args.get("distinct")) is not None:
+            if only.args.get("on"):
                 hint = "write GROUP BY with the columns that must differ"
-                raise self.source.error("unsupported", "DISTINCT ON cannot be used", distinct, hint)
-            bound = _distinct(bound)
+                raise self.source.error("unsupported", "DISTINCT ON cannot be used", only, hint)
+            bound = distinct(bound)
         return self._limited(node, bound)
 
     def _plain_outputs(self, node: exp.Select, scope: Scope) -> list[tuple[str, lp.Expr]]:
@@ -348,7 +329,7 @@ class QueryBuilder:
             raise self.source.error("duplicate_name", f"two tables are called {name!r}", join.this, hint)
         # Names of the plan must differ between the sides; what the user calls a column stays.
         names = unique_names([c.column.name for c in (*left.columns, *right.columns)])[len(left.columns) :]
-        right = _renamed(right, names)
+        right = renamed(right, names)
         tables_in_sight = [*scope_tables, ScopeTable(name, right.columns)]
         pairs = self._equalities(join, left, right, tables_in_sight)
         side = join.args.get("side")
@@ -413,20 +394,20 @@ class QueryBuilder:
         for part in (node.this, node.expression):
             bound, name = self._table(part, tables)
             column = Scope(self.source, [ScopeTable(name, bound.columns)]).get(exp.Column(this=node.args["on"].copy()))
-            sides.append(_distinct(_project(bound, [(column.name, column.column)])))
+            sides.append(distinct(project(bound, [(column.name, column.column)])))
         left, right = sides
         if left.columns[0].column.type is not right.columns[0].column.type:
             raise self.source.error("type", "the columns are of different types", node.args["on"])
         size, depth = left.size + right.size + 1, max(left.depth, right.depth) + 1
         kind = node.args["kind"]
         if kind == "EQUIJOIN":
-            right = _renamed(right, unique_names([left.columns[0].column.name, right.columns[0].column.name])[1:])
+            right = renamed(right, unique_names([left.columns[0].column.name, right.columns[0].column.name])[1:])
             pair = left.columns[0].column.name, right.columns[0].column.name
             join = lp.Join(lp.JoinKind.INNER, left.relation, right.relation, (pair,))
             both = Bound(join, (*left.columns, *right.columns), size, depth)
-            return self._checked(_project(both, [(left.columns[0].name, left.columns[0].column)]), node)
+            return self._checked(project(both, [(left.columns[0].name, left.columns[0].column)]), node)
         operation = lp.SetOperation(lp.SetKind[kind], left.relation, right.relation)
-        columns = _merged(left.columns, [right.columns])
+        columns = merged(left.columns, [right.columns])
         return self._checked(Bound(operation, columns, size, depth), node)
 
     # --- set operations -----------------------------------------------------------------------------------
@@ -460,7 +441,7 @@ class QueryBuilder:
                     message = f"column {a.name} is a {a.column.type.value} above and a {b.column.type.value} here"
                     hint = f"write CAST({b.name} AS {a.column.type.value}) here"
                     raise self.source.error("type", message, _first_item(part), hint)
-        columns = _merged(first.columns, [branch.columns for branch in branches[1:]])
+        columns = merged(first.columns, [branch.columns for branch in branches[1:]])
         size = 1 + sum(branch.size for branch in branches)
         depth = 1 + max(branch.depth for branch in branches)
         if all_rows:
@@ -502,48 +483,6 @@ class QueryBuilder:
                 raise self.source.error("unsupported", f"{key.strip('_').upper()} cannot be used in a SELECT", node)
         if not node.expressions:
             raise self.source.error("syntax", "this SELECT selects nothing", node, "write SELECT COUNT(*) FROM ...")
-
-
-def _project(bound: Bound, outputs: Sequence[tuple[str, lp.Expr]]) -> Bound:
-    """The outputs as columns; nothing is added to the plan if they are the columns of the relation as they stand."""
-    by_name = {column.column.name: column for column in bound.columns}
-    columns = []
-    for name, expr in outputs:
-        known = by_name.get(expr.name) if isinstance(expr, lp.Column) else None
-        listed = any(by_name[used].listed for used in columns_of(expr))
-        zone = zone_of(expr, bound.columns) if expr.type is DataType.TIMESTAMP else None
-        default = known.default if known is not None else None
-        columns.append(BoundColumn(name, lp.Column(name, expr.type), zone, default, listed))
-    same = [column.column for column in bound.columns] == [expr for _, expr in outputs]
-    if same and [name for name, _ in outputs] == [column.column.name for column in bound.columns]:
-        return replace(bound, columns=tuple(columns))
-    project = lp.Project(bound.relation, tuple(outputs))
-    return Bound(project, tuple(columns), bound.size + 1, bound.depth + 1)
-
-
-def _distinct(bound: Bound) -> Bound:
-    keys = tuple(lp.Key(column.column.name, column.column) for column in bound.columns)
-    return replace(bound, relation=lp.Aggregate(bound.relation, keys, ()), size=bound.size + 1, depth=bound.depth + 1)
-
-
-def _renamed(bound: Bound, names: Sequence[str]) -> Bound:
-    if list(names) == [column.column.name for column in bound.columns]:
-        return bound
-    items = tuple((name, column.column) for name, column in zip(names, bound.columns, strict=True))
-    project = lp.Project(bound.relation, items)
-    return Bound(project, rename(bound.columns, names), bound.size + 1, bound.depth + 1)
-
-
-def _merged(first: Sequence[BoundColumn], others: Sequence[Sequence[BoundColumn]]) -> tuple[BoundColumn, ...]:
-    """The columns of a set operation: what all branches agree on."""
-    result = []
-    for place, column in enumerate(first):
-        same = [branch[place] for branch in others]
-        zone = column.zone if all(c.zone == column.zone for c in same) else None
-        default = column.default if all(c.default == column.default for c in same) else None
-        listed = column.listed or any(c.listed for c in same)
-        result.append(replace(column, zone=zone, default=default, listed=listed))
-    return tuple(result)
 
 
 def _plain_subquery(node: exp.Subquery) -> bool:

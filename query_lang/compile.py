@@ -6,10 +6,11 @@ from sqlglot import exp
 
 from query_lang import logical as lp
 from query_lang import nodes
-from query_lang.build import QueryBuilder, source_table
+from query_lang.build import QueryBuilder
 from query_lang.canonical import canonical_text
 from query_lang.dialect import parse
 from query_lang.errors import QueryError
+from query_lang.relations import source_table
 from query_lang.schema import Catalog
 from query_lang.scope import Bound, Source, span
 from query_lang.statements import StatementBinder

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from query_lang import CameraSchema, Catalog, QueryError, compile_script
+from query_lang import CameraSchema, Catalog, QueryError, compile_script, functions
+from query_lang import logical as lp
+from query_lang.logical import DataType
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "sql"
 
@@ -66,3 +68,74 @@ def test_an_error_points_at_something_and_helps(path: Path) -> None:
         assert error.source_line
         assert error.text[error.span[0] : error.span[1]].strip()
     assert "<" not in error.message.replace("<>", "").replace("< ", "")
+
+
+def check_expr(expr: lp.Expr, fields: dict[str, DataType]) -> None:
+    match expr:
+        case lp.Column(name=name, type=kind):
+            assert fields[name] is kind
+        case lp.Range(arg=arg):
+            check_expr(arg, fields)
+            assert arg.type is DataType.NUMBER
+        case lp.Case(whens=whens, default=default, type=kind):
+            for test, value in whens:
+                check_expr(test, fields)
+                check_expr(value, fields)
+                assert (test.type, value.type) == (DataType.BOOLEAN, kind)
+            if default is not None:
+                check_expr(default, fields)
+                assert default.type is kind
+        case lp.Call(function=name, args=args, type=kind):
+            for arg in args:
+                check_expr(arg, fields)
+            assert functions.result_type(functions.REGISTRY[name], [arg.type for arg in args]) is kind
+
+
+def check_relation(relation: lp.Relation) -> dict[str, DataType]:
+    """The fields, after checking that every name below leads to a column of that type, and names are unique."""
+    match relation:
+        case lp.Source():
+            pass
+        case lp.Filter(input=below, predicate=predicate):
+            check_expr(predicate, check_relation(below))
+            assert predicate.type is DataType.BOOLEAN
+        case lp.Project(input=below, items=items):
+            inside = check_relation(below)
+            for _, expr in items:
+                check_expr(expr, inside)
+        case lp.Aggregate(input=below, keys=keys, aggregates=aggregates, listed_keys=listed_keys, listed=listed):
+            inside = check_relation(below)
+            for expr in [key.expr for key in keys] + [part for call in aggregates for part in parts(call)]:
+                check_expr(expr, inside)
+            kinds = [next(key.expr.type for key in keys if key.name == name) for name in listed_keys]
+            assert all([value.type for value in group] == kinds for group in listed)
+        case lp.UnionAll(inputs=inputs):
+            kinds = [list(check_relation(branch).values()) for branch in inputs]
+            assert all(kind == kinds[0] for kind in kinds)
+        case lp.SetOperation(left=left, right=right):
+            assert list(check_relation(left).values()) == list(check_relation(right).values())
+        case lp.Join(left=left, right=right, on=on):
+            a, b = check_relation(left), check_relation(right)
+            assert on
+            assert all(a[x] is b[y] for x, y in on)
+        case lp.Limit(input=below, order=order):
+            assert {name for name, _ in order} <= check_relation(below).keys()
+    fields = {field.name: field.type for field in relation.fields}
+    assert len({name.casefold() for name in fields}) == len(relation.fields)
+    return fields
+
+
+def parts(call: lp.AggregateCall) -> list[lp.Expr]:
+    return [e for e in (call.arg, call.condition) if e is not None] + ([] if call.score is None else parts(call.score))
+
+
+@pytest.mark.parametrize("path", files("accepted"), ids=lambda path: path.stem)
+def test_plans_are_closed_and_typed(path: Path) -> None:
+    script = compile_script(read(path), CATALOG)
+    for select in script.selects:
+        groups = check_relation(select.aggregate)
+        for expr in [output.expr for output in select.outputs] + [expr for expr, _ in select.order]:
+            check_expr(expr, groups)
+        if select.having is not None:
+            check_expr(select.having, groups)
+        assert {source.process for source in lp.sources(select.aggregate)} <= set(script.processes)

@@ -140,7 +140,7 @@ def in_python(expr: Expr, row: dict[str, object]) -> object:
     return functions.evaluate(expr, row)  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(ANY, st.lists(ROWS, min_size=1, max_size=4))
 def test_nothing_fails_and_claims_hold(expr: Expr, rows: list[dict[str, object]]) -> None:
     results = in_duckdb(expr, rows)
@@ -165,7 +165,7 @@ def shallow(kind: DataType) -> st.SearchStrategy[Expr]:
     return calls(kind, leaves) | branches(kind, leaves)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shallow(N) | shallow(S) | shallow(B) | ranges(trees(0)), st.lists(ROWS, min_size=1, max_size=4))
 def test_duckdb_computes_what_python_does(expr: Expr, rows: list[dict[str, object]]) -> None:
     if isinstance(expr, Call) and expr.function == "to_string" and expr.args[0].type is N:

@@ -73,13 +73,13 @@ def mutations(draw: st.DrawFn) -> str:
     return head + "".join(words)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mutations())
 def test_mutations_of_queries(text: str) -> None:
     outcome(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join))
 def test_words_in_any_order(text: str) -> None:
     outcome(text)
@@ -87,7 +87,7 @@ def test_words_in_any_order(text: str) -> None:
     outcome(f"{TABLES} SELECT COUNT(*) FROM cars {text}")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text())
 @example("\0")
 @example("\ud800")
