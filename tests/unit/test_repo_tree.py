@@ -171,3 +171,9 @@ def test_links_between_pages_lead_somewhere() -> None:
             if path and not elsewhere and not ((ROOT / name).parent / path).exists():
                 broken.append(f"{name}: {target}")
     assert broken == []
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = set(re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text()))
+    assert listed == {path.name for path in folder.glob("[0-9]*.md")}
