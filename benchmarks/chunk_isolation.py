@@ -28,8 +28,7 @@ from pathlib import Path
 from workers import wire
 from workers.guest import chunk
 from workers.host import cgroups, channel, profile, zygote
-from workers.host.launcher import Worker
-from workers.host.pool import _unprivileged_id
+from workers.host.launcher import Worker, unprivileged_id
 
 HERE = Path(__file__).resolve().parent
 TABLE = wire.TableSpec((wire.ColumnSpec("n", "NUMBER", 0),), 1)
@@ -53,7 +52,7 @@ def milliseconds(function: Callable[[], None]) -> float:
 def start(libraries: tuple[str, ...]) -> tuple[Worker, cgroups.Group]:
     config = {
         "libraries": list(libraries), "columns": [("n", "NUMBER", 0)], "max_rows": 1, "exact": False, "core": None,
-        "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "memory_bytes": 256 * 2**20, "uid": _unprivileged_id(),
+        "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "memory_bytes": 256 * 2**20, "uid": unprivileged_id(),
         "housekeeping": [], "profile": {},
     }  # fmt: skip
     group = cgroups.Group.create(f"privid-bench-{os.getpid()}-{time.monotonic_ns()}", 8 * 2**30, 200)

@@ -1,6 +1,7 @@
 """The host's end of one warden: starts the process, hands it tasks, takes its messages."""
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -14,6 +15,32 @@ from workers.host import cgroups, channel, profile, warden
 _IMPORT_ROOT = Path(__file__).resolve().parents[2]
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from workers.host.warden import main; main()"
 _CLOSE_SECONDS = 20
+
+
+_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN = 6, 7, 21
+_serial = itertools.count()
+
+
+def _is_privileged() -> bool:
+    """Whether this process is root with the rights of root (in a container it may be root without)."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16)
+    return os.geteuid() == 0 and all(effective >> bit & 1 for bit in (_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN))
+
+
+def unprivileged_id() -> int | None:
+    """Who the guests of one worker are to the host: a user of their own if this process is root, else the same user.
+
+    A user of their own for each worker, because the kernel counts some things (pipes, pending signals) by user.
+    """
+    if not _is_privileged():
+        return None
+    wanted = profile.UNPRIVILEGED_ID + os.getpid() % 1_000_000 * 100 + next(_serial) % 100
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = (int(part) for part in line.split())
+        if first <= wanted < first + count:
+            return wanted
+    return profile.INSIDE_ID
 
 
 @dataclass(frozen=True, slots=True)

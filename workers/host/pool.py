@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Literal
 
 from workers import limits, wire
-from workers.host import cgroups, channel, profile, seccomp, warden
+from workers.host import cgroups, channel, launcher, profile, seccomp, warden
 from workers.host.errors import SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
 from workers.host.launcher import BrokenError, Outcome, Worker
@@ -94,18 +94,6 @@ class _Lane:
     turn: int = 0
     busy: dict[int, tuple[Slot, int]] = field(default_factory=dict)
     restarts: int = 0
-
-
-def _unprivileged_id() -> int | None:
-    """The uid for the guests of one worker if this process is root: one that this user namespace can name."""
-    if os.geteuid() != 0:
-        return None
-    wanted = profile.UNPRIVILEGED_ID + os.getpid() % 1_000_000 * 100 + next(_serial) % 100
-    for line in Path("/proc/self/uid_map").read_text().splitlines():
-        first, _, count = (int(part) for part in line.split())
-        if first <= wanted < first + count:
-            return wanted
-    return profile.INSIDE_ID
 
 
 @contextlib.contextmanager
@@ -200,7 +188,7 @@ class LocalPool:
             "exact": spec.table.exact,
             "output_limit": wire.output_limit(spec.table),
             "memory_bytes": spec.memory_bytes,
-            "uid": _unprivileged_id(),
+            "uid": launcher.unprivileged_id(),
             "core": core,
             "lead_ns": self._guard_ns,
             "housekeeping": sorted(self._housekeeping),
