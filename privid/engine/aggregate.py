@@ -14,8 +14,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from privid.engine.sql import Rendered, aggregate_query, raw_width
+from privid.engine.raw_sql import aggregate_query, histogram_query, raw_width
+from privid.engine.sql import Rendered
+from privid.privacy.candidates import Grid, Histogram
 from privid.privacy.certificate import SelectCertificate
+from privid.privacy.sensitivity import Method
 from privid.privacy.stability.slots import Values
 from query_lang.logical import DataType, Key, Value
 
@@ -29,11 +32,15 @@ class EngineSettings:
     spill: Path | None = None
 
 
+Raw = tuple[int, ...] | Histogram
+"""What one release needs of one group: the integers of its method, or for a choice among points a histogram."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawGroups:
-    """Integers for each public group, in the certificate's order of groups; for each release those of its method."""
+    """For each public group, in the certificate's order of groups, what each release needs."""
 
-    rows: tuple[tuple[tuple[int, ...], ...], ...]
+    rows: tuple[tuple[Raw, ...], ...]
 
 
 def raw_aggregates(certified: SelectCertificate, tables: Mapping[str, pa.Table], settings: EngineSettings) -> RawGroups:
@@ -46,14 +53,34 @@ def raw_aggregates(certified: SelectCertificate, tables: Mapping[str, pa.Table],
     grids = [source.base.grid for release in certified.releases[:1] for source in release.sources]
     window = (min(grid.begin_us for grid in grids), max(grid.end_us for grid in grids))
     rendered = aggregate_query(aggregate, certified.input, measured, window)
+    points = [i for i, sensitivity in enumerate(measured) if sensitivity.method is Method.POINT]
     with _engine(settings) as engine:
         found = _run(engine, rendered, tables)
+        histograms = {}
+        for i in points:
+            grid = Grid.over(measured[i].range or (Fraction(0), Fraction(0)))
+            query = histogram_query(aggregate, certified.input, measured[i], grid, window)
+            histograms[i] = _histograms(aggregate.keys, _run(engine, query, tables))
     widths = [raw_width(sensitivity.method) for sensitivity in measured]
     count = len(aggregate.keys)
     by_key = {_key(aggregate.keys, row[:count]): row[count:] for row in found}
     nothing = (0,) * sum(widths)
     public: Sequence[Values] = ((),) if certified.keys is None else certified.keys.rows
-    return RawGroups(tuple(_split(by_key.get(key, nothing), widths) for key in public))
+    rows = []
+    for key in public:
+        parts: list[Raw] = list(_split(by_key.get(key, nothing), widths))
+        for i in points:
+            parts[i] = histograms[i].get(key, {})
+        rows.append(tuple(parts))
+    return RawGroups(tuple(rows))
+
+
+def _histograms(keys: Sequence[Key], found: Sequence[tuple[object, ...]]) -> dict[Values, dict[int, int]]:
+    by_key: dict[Values, dict[int, int]] = {}
+    for row in found:
+        point, number = row[len(keys) :]
+        by_key.setdefault(_key(keys, row), {})[int(point)] = int(number)  # type: ignore[call-overload]
+    return by_key
 
 
 def _split(values: Sequence[object], widths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -67,7 +94,7 @@ def _split(values: Sequence[object], widths: Sequence[int]) -> tuple[tuple[int, 
 def _key(keys: Sequence[Key], values: Sequence[object]) -> Values:
     """Key values as the certificate lists them: numbers as exact fractions. A number that is not finite is listed
     nowhere."""
-    return tuple(_value(key.expr.type, value) for key, value in zip(keys, values, strict=True))
+    return tuple(_value(key.expr.type, value) for key, value in zip(keys, values, strict=False))
 
 
 def _value(kind: DataType, value: object) -> Value:

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 import pyarrow as pa
 
-from privid.domain.release import Estimate, Scalar, Table
-from privid.domain.units import epsilon, isoformat
-from privid.engine.aggregate import EngineSettings, raw_aggregates
+from privid.domain.release import Table
+from privid.domain.units import epsilon
+from privid.engine.aggregate import EngineSettings, Raw, raw_aggregates
+from privid.engine.noisy import Noisy, Row, finished
 from privid.privacy import mechanisms
+from privid.privacy.candidates import Grid, runs
 from privid.privacy.certificate import Certificate, ReleaseCertificate, SelectCertificate
 from privid.privacy.mechanisms import half_width95
-from privid.privacy.sensitivity import SQUARE_STEPS, Method
-from privid.privacy.stability.expressions import columns_of
+from privid.privacy.sensitivity import SQUARE_STEPS, Method, quantile
 from privid.privacy.stability.state import TICKS
-from query_lang import functions
 from query_lang.intervals import Interval
-from query_lang.logical import Column, DataType, Expr, Function, Script, Value
-
-Row = dict[str, "Value | float"]
+from query_lang.logical import Function, Script
 
 
 def answer(
@@ -45,18 +42,10 @@ def answer(
     return tuple(_select(select, tables, settings or EngineSettings()) for select in certificate.selects)
 
 
-@dataclass(frozen=True, slots=True)
-class _Noisy:
-    """One released value; `scale` and `half_width` in the value's unit, None where there are none."""
-
-    value: float | None
-    scale: float | None
-    half_width: float | None
-    epsilon: float
-
-
 def _select(certified: SelectCertificate, tables: Mapping[str, pa.Table], settings: EngineSettings) -> Table:
     raw = raw_aggregates(certified, tables, settings)
+    if certified.releases[0].method is Method.ARGMAX:
+        return _table(certified, [_best(certified, [vector(row[0]) for row in raw.rows])])
     groups = ((),) if certified.keys is None else certified.keys.rows
     columns = [
         _release(release, [row[i] for row in raw.rows], _sizes(certified, release))
@@ -71,10 +60,14 @@ def _select(certified: SelectCertificate, tables: Mapping[str, pa.Table], settin
             for release, column in zip(certified.releases, columns, strict=True)
         }
         rows.append((keys, noisy))
+    return _table(certified, rows)
+
+
+def _table(certified: SelectCertificate, rows: Sequence[tuple[Row, Mapping[str, Noisy]]]) -> Table:
     return Table(
         select=certified.select.index,
         columns=tuple(output.name for output in certified.select.outputs),
-        rows=_finished(certified, rows),
+        rows=finished(certified.select, rows),
         epsilon=epsilon(sum(release.epsilon_nano for release in certified.releases)),
     )
 
@@ -95,18 +88,58 @@ def _sizes(certified: SelectCertificate, release: ReleaseCertificate) -> list[in
     return [counts.get(key, 0) for key in certified.keys.rows]
 
 
-def _release(release: ReleaseCertificate, raw: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> list[_Noisy]:
+def _release(release: ReleaseCertificate, raw: Sequence[Raw], sizes: Sequence[int]) -> list[Noisy]:
     """One release for all groups: noise on each component, then the value of every group."""
-    vectors = [_vector(release, values) for values in raw]
+    if release.method is Method.POINT:
+        return [_point(release, values) for values in raw]
+    vectors = [vector_of(release, vector(values)) for values in raw]
     if release.scale is not None:
         for i, part in enumerate(release.components):
-            noised = mechanisms.laplace([vector[i] for vector in vectors], release.scale * part.factor / part.unit)
-            for vector, value in zip(vectors, noised, strict=True):
-                vector[i] = value
-    return [_value(release, vector, sizes[i] if sizes else 0) for i, vector in enumerate(vectors)]
+            noised = mechanisms.laplace([values[i] for values in vectors], release.scale * part.factor / part.unit)
+            for values, value in zip(vectors, noised, strict=True):
+                values[i] = value
+    return [_value(release, values, sizes[i] if sizes else 0) for i, values in enumerate(vectors)]
 
 
-def _vector(release: ReleaseCertificate, raw: tuple[int, ...]) -> list[int]:
+def vector(raw: Raw) -> tuple[int, ...]:
+    """The integers of a release that is no choice among points."""
+    assert isinstance(raw, tuple)
+    return raw
+
+
+def _point(release: ReleaseCertificate, histogram: Raw) -> Noisy:
+    """One point of the public grid. A slot's rows lie in few groups, so all groups together cost one epsilon."""
+    assert isinstance(histogram, Mapping)
+    call = release.sensitivity.call
+    grid = Grid.over(_range(release))
+    options = runs(grid, call.function, quantile(call), histogram)
+    run, offset = _choose([(option.weights, option.utility) for option in options], release.scale)
+    return Noisy(float(grid.value(options[run].first + offset)), None, None, epsilon(release.epsilon_nano))
+
+
+def _choose(options: Sequence[tuple[Sequence[int], Fraction]], scale: Fraction | None) -> tuple[int, int]:
+    """A choice; the best option where nothing can move, which is public."""
+    if scale is None:
+        return max(range(len(options)), key=lambda i: options[i][1]), 0
+    return mechanisms.choose(options, scale)
+
+
+def _best(certified: SelectCertificate, scores: Sequence[tuple[int, ...]]) -> tuple[Row, Mapping[str, Noisy]]:
+    """ARGMAX: one of the public keys, by its exact score."""
+    (release,) = certified.releases
+    assert certified.keys is not None
+    score = release.sensitivity.score
+    assert score is not None
+    unit = score.components[0].unit
+    options = [((1,), values[0] * unit) for values in scores]
+    chosen, _ = _choose(options, release.scale)
+    (key,) = certified.keys.rows[chosen]
+    value = float(key) if isinstance(key, Fraction) else key
+    names = certified.keys.names
+    return {names[0]: value}, {release.sensitivity.call.name: Noisy(value, None, None, epsilon(release.epsilon_nano))}
+
+
+def vector_of(release: ReleaseCertificate, raw: tuple[int, ...]) -> list[int]:
     """The integers that get noise, in units of the components: sums centred on the middle of the range."""
     if release.method not in (Method.AVG_VECTOR, Method.VAR):
         return list(raw)
@@ -122,27 +155,28 @@ def _range(release: ReleaseCertificate) -> Interval:
     return release.sensitivity.range
 
 
-def _value(release: ReleaseCertificate, vector: Sequence[int], size: int) -> _Noisy:
+def _value(release: ReleaseCertificate, vector: Sequence[int], size: int) -> Noisy:
     spent = epsilon(release.epsilon_nano)
     if release.method is Method.CONSTANT:
         low, _ = _range(release)
-        return _Noisy(0.0 if release.sensitivity.call.function is not Function.AVG else float(low), None, None, 0.0)
+        spread = release.sensitivity.call.function in (Function.VAR, Function.STDDEV)
+        return Noisy(0.0 if spread else float(low), None, None, 0.0)
     parts = [float(Fraction(value) * part.unit) for value, part in zip(vector, release.components, strict=True)]
     scale = None if release.scale is None else float(release.scale)
     match release.method:
         case Method.AVG_EXACT if not size:
-            return _Noisy(None, None, None, spent)
+            return Noisy(None, None, None, spent)
         case Method.AVG_EXACT:
             each = None if scale is None else scale / size
-            return _Noisy(parts[0] / size, each, None if each is None else half_width95(each), spent)
+            return Noisy(parts[0] / size, each, None if each is None else half_width95(each), spent)
         case Method.AVG_VECTOR:
             return _average(release, parts, scale, spent)
         case Method.VAR:
             return _variance(release, parts, scale, spent)
-    return _Noisy(parts[0], scale, None if scale is None else half_width95(scale), spent)
+    return Noisy(parts[0], scale, None if scale is None else half_width95(scale), spent)
 
 
-def _average(release: ReleaseCertificate, parts: Sequence[float], scale: float | None, spent: float) -> _Noisy:
+def _average(release: ReleaseCertificate, parts: Sequence[float], scale: float | None, spent: float) -> Noisy:
     """mid + (sum of x - mid) / max(COUNT, 1), clipped; `parts` are that sum and COUNT, noisy.
 
     The interval: with 95 % both noises stay within t = b * ln(40) of 0, in units of h and of 1.
@@ -152,15 +186,15 @@ def _average(release: ReleaseCertificate, parts: Sequence[float], scale: float |
     centred = parts[0] / rows
     value = min(max((low + high) / 2 + centred, low), high)
     if scale is None:
-        return _Noisy(value, None, None, spent)
+        return Noisy(value, None, None, spent)
     reach = scale * math.log(40)
     width = high - low
     if rows > reach:
         width = min(width, reach * (half + min(abs(centred), half)) / (rows - reach))
-    return _Noisy(value, half * scale / rows, width, spent)
+    return Noisy(value, half * scale / rows, width, spent)
 
 
-def _variance(release: ReleaseCertificate, parts: Sequence[float], scale: float | None, spent: float) -> _Noisy:
+def _variance(release: ReleaseCertificate, parts: Sequence[float], scale: float | None, spent: float) -> Noisy:
     """Population variance from noisy COUNT, sum of x - mid, and sum of (x - mid)^2 - h^2/2; between 0 and h^2.
 
     The interval: with 95 % all three noises stay within t = b * ln(60) of 0, in units of 1, h and h^2.
@@ -173,82 +207,11 @@ def _variance(release: ReleaseCertificate, parts: Sequence[float], scale: float 
     root = release.sensitivity.call.function is Function.STDDEV
     value = math.sqrt(variance) if root else variance
     if scale is None:
-        return _Noisy(value, None, None, spent)
+        return Noisy(value, None, None, spent)
     reach = scale * math.log(60)
     most = width = half if root else half * half
     if rows > reach:
         off = reach / (rows - reach)
         error = half * half * off * 1.5 + (2 * abs(mean) + 2 * half * off) * 2 * half * off
         width = min(most, math.sqrt(error) if root else error)
-    return _Noisy(value, None, width, spent)
-
-
-# --- what acts on noisy values ------------------------------------------------------------------------------
-
-
-def _finished(
-    certified: SelectCertificate, rows: Sequence[tuple[Row, Mapping[str, _Noisy]]]
-) -> tuple[tuple[Scalar | Estimate, ...], ...]:
-    """HAVING, ORDER BY, LIMIT and the output expressions."""
-    select = certified.select
-    kept = []
-    for keys, noisy in rows:
-        values: Row = {**keys, **{name: released.value for name, released in noisy.items()}}
-        if select.having is None or functions.evaluate(select.having, values) is True:
-            kept.append((values, noisy))
-    for expr, descending in reversed(select.order):
-        present = [row for row in kept if functions.evaluate(expr, row[0]) is not None]
-        missing = [row for row in kept if functions.evaluate(expr, row[0]) is None]
-        present.sort(key=lambda row, expr=expr: functions.evaluate(expr, row[0]), reverse=descending)  # type: ignore[misc]
-        kept = present + missing
-    end = None if select.limit is None else select.offset + select.limit
-    return tuple(
-        tuple(_output(output.expr, values, noisy) for output in select.outputs)
-        for values, noisy in kept[select.offset : end]
-    )
-
-
-def _output(expr: Expr, values: Row, noisy: Mapping[str, _Noisy]) -> Scalar | Estimate:
-    value = _scalar(functions.evaluate(expr, values), expr.type)
-    used = sorted(columns_of(expr) & noisy.keys())
-    if not used:
-        return value
-    if isinstance(expr, Column):
-        released = noisy[expr.name]
-        return Estimate(value, released.scale, released.half_width, released.epsilon)
-    spent = sum(noisy[name].epsilon for name in used)
-    return Estimate(value, None, _spread(expr, value, values, noisy, len(used)), spent)
-
-
-def _spread(expr: Expr, value: Scalar, values: Row, noisy: Mapping[str, _Noisy], count: int) -> float | None:
-    """The half-width of a 95 % interval of an expression over noisy values, by interval arithmetic; None if unbounded.
-
-    Each of `count` noises stays within its 1 - 0.05/count interval; that all do has probability 95 % or more.
-    """
-    factor = math.log(20 * count) / math.log(20)
-
-    def bounds(column: Column) -> Interval | None:
-        centre = values[column.name]
-        if not isinstance(centre, float | Fraction | int) or isinstance(centre, bool):
-            return None
-        released = noisy.get(column.name)
-        if released is None or (released.scale is None and released.half_width is None):
-            return Fraction(centre), Fraction(centre)
-        if released.scale is None or released.half_width is None:
-            return None
-        reach = Fraction(released.half_width * factor)
-        return Fraction(centre) - reach, Fraction(centre) + reach
-
-    if not isinstance(value, float):
-        return None
-    found = functions.value_range(expr, bounds, lambda column: values[column.name] is None)
-    return None if found is None else max(float(found[1]) - value, value - float(found[0]))
-
-
-def _scalar(value: object, kind: DataType) -> Scalar:
-    """A value as it is shown: numbers as floats, moments as ISO 8601."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if kind is DataType.TIMESTAMP and isinstance(value, int):
-        return isoformat(value)
-    return float(value)  # type: ignore[arg-type]
+    return Noisy(value, None, width, spent)

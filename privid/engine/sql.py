@@ -15,8 +15,22 @@ from fractions import Fraction
 import pyarrow as pa
 from sqlglot import exp
 
+from privid.engine.sql_parts import (
+    BIGINT,
+    DOUBLE,
+    HUGEINT,
+    Clip,
+    Rows,
+    aliased,
+    as_ticks,
+    cast,
+    condition_of,
+    count_distinct,
+    divide,
+    filtered,
+    multiply,
+)
 from privid.engine.tables import ARROW_TYPES
-from privid.privacy.sensitivity import SQUARE_STEPS, Method, Sensitivity
 from privid.privacy.stability import State
 from privid.privacy.stability.expressions import children
 from privid.privacy.stability.formulas import WIDE
@@ -40,17 +54,12 @@ from query_lang.logical import (
     Limit,
     Literal,
     Project,
-    Range,
     SetKind,
     SetOperation,
     Source,
     UnionAll,
 )
 from query_lang.units import DAY
-
-_BIGINT = exp.DType.BIGINT
-_HUGEINT = exp.DType.INT128
-_DOUBLE = exp.DType.DOUBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +69,6 @@ class Rendered:
     sql: str
     sources: Mapping[str, str]
     public: Mapping[str, pa.Table]
-
-
-@dataclass(frozen=True, slots=True)
-class _Relation:
-    """A named relation and the generated names of its columns."""
-
-    name: str
-    columns: Mapping[str, str]
-
-    def column(self, name: str) -> exp.Expression:
-        return exp.column(self.columns[name], table=self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """What holds an aggregate's argument within its claimed range.
-
-    NaN, and NULL where it was claimed to be impossible, become the lower bound. NaN is greater than everything in
-    DuckDB.
-    """
-
-    bounds: Interval
-    nullable: bool
-
-    @classmethod
-    def of(cls, arg: Expr | None, bounds: Interval, nullable: bool) -> Clip | None:
-        """None if the argument is a RANGE with the same bounds: that clips already."""
-        return None if isinstance(arg, Range) and (arg.low, arg.high) == bounds else cls(bounds, nullable)
-
-    def apply(self, value: exp.Expression) -> exp.Expression:
-        """The clipped value."""
-        low, high = number(self.bounds[0]), number(self.bounds[1])
-        nothing = exp.Null() if self.nullable else low.copy()
-        missing = exp.Or(this=exp.Is(this=value.copy(), expression=exp.Null()), expression=func("isnan", value.copy()))
-        return exp.Case(
-            ifs=[
-                exp.If(this=exp.LT(this=value.copy(), expression=low), true=low.copy()),
-                exp.If(this=exp.LTE(this=value.copy(), expression=high), true=value),
-                exp.If(this=missing, true=nothing),
-            ],
-            default=high.copy(),
-        )
 
 
 @dataclass(slots=True)
@@ -119,7 +86,7 @@ class Renderer:
             query = query.with_(name, as_=body, copy=False)
         return Rendered(query.sql(dialect="duckdb"), self.sources, self.public)
 
-    def expression(self, expr: Expr, relation: _Relation) -> exp.Expression:
+    def expression(self, expr: Expr, relation: Rows) -> exp.Expression:
         """An expression over a relation's columns.
 
         A computed number has 0 added, which turns -0.0 into 0.0: the engine takes them for equal, so which of them a
@@ -132,7 +99,7 @@ class Renderer:
 
     # --- relations ------------------------------------------------------------------------------------------
 
-    def relation(self, state: State) -> _Relation:
+    def relation(self, state: State) -> Rows:
         """A relation of the plan, as a common table expression."""
         match state.relation:
             case Source() as source:
@@ -156,26 +123,26 @@ class Renderer:
             case Limit() as limit:
                 return self._limit(limit, state)
 
-    def _add(self, columns: Sequence[str], body: exp.Expression) -> _Relation:
+    def _add(self, columns: Sequence[str], body: exp.Expression) -> Rows:
         name = f"r{len(self.ctes)}"
         self.ctes.append((name, body))
-        return _Relation(name, {column: f"c{i}" for i, column in enumerate(columns)})
+        return Rows(name, {column: f"c{i}" for i, column in enumerate(columns)})
 
     def _named(
         self,
         state: State,
         values: Sequence[exp.Expression],
-        source: _Relation,
+        source: Rows,
         where: exp.Expression | None = None,
-    ) -> _Relation:
-        query = exp.select(*_aliased(values, "c")).from_(source.name)
+    ) -> Rows:
+        query = exp.select(*aliased(values, "c")).from_(source.name)
         return self._add(tuple(state.columns), query if where is None else query.where(where))
 
-    def _source(self, source: Source) -> _Relation:
+    def _source(self, source: Source) -> Rows:
         name = self.sources.setdefault(source.process.name, f"t{len(self.sources)}")
-        return _Relation(name, {f.name: f"c{i}" for i, f in enumerate(source.fields)})
+        return Rows(name, {f.name: f"c{i}" for i, f in enumerate(source.fields)})
 
-    def _union(self, state: State, kind: type[exp.SetOperation], *, distinct: bool) -> _Relation:
+    def _union(self, state: State, kind: type[exp.SetOperation], *, distinct: bool) -> Rows:
         branches = [self.relation(branch) for branch in state.inputs]
         parts = [exp.select(*(exp.column(c) for c in b.columns.values())).from_(b.name) for b in branches]
         body: exp.Expression = parts[0]
@@ -185,36 +152,36 @@ class Renderer:
         # A source table is used under its own column names, so a union of two is named anew.
         return self._named(state, [exp.column(c, table=whole.name) for c in branches[0].columns.values()], whole)
 
-    def _join(self, join: Join, state: State) -> _Relation:
+    def _join(self, join: Join, state: State) -> Rows:
         left, right = (self.relation(side) for side in state.inputs)
         # Two occurrences of one source table are told apart.
         right = self._named(state.inputs[1], [right.column(name) for name in state.inputs[1].columns], right)
         on = exp.and_(*(exp.EQ(this=left.column(a), expression=right.column(b)) for a, b in join.on))
         values = [left.column(n) for n in left.columns] + [right.column(n) for n in right.columns]
         side = {JoinKind.INNER: "inner", JoinKind.LEFT: "left", JoinKind.FULL: "full"}[join.kind]
-        query = exp.select(*_aliased(values, "c")).from_(left.name).join(right.name, on=on, join_type=side)
+        query = exp.select(*aliased(values, "c")).from_(left.name).join(right.name, on=on, join_type=side)
         return self._add(tuple(state.columns), query)
 
-    def _limit(self, limit: Limit, state: State) -> _Relation:
+    def _limit(self, limit: Limit, state: State) -> Rows:
         """Ordered by the given columns, then by all others: never by the engine's own order."""
         inner = self.relation(state.inputs[0])
         given = dict(limit.order)
         order = [*limit.order, *((name, False) for name in state.columns if name not in given)]
         terms = [exp.Ordered(this=inner.column(name), desc=desc, nulls_first=False) for name, desc in order]
-        query = exp.select(*_aliased([inner.column(name) for name in state.columns], "c")).from_(inner.name)
+        query = exp.select(*aliased([inner.column(name) for name in state.columns], "c")).from_(inner.name)
         return self._add(tuple(state.columns), query.order_by(*terms).limit(limit.count).offset(limit.offset))
 
     # --- groups ---------------------------------------------------------------------------------------------
 
-    def _aggregate(self, aggregate: Aggregate, state: State) -> _Relation:
+    def _aggregate(self, aggregate: Aggregate, state: State) -> Rows:
         inner = state.inputs[0]
         prepared = self.prepare(aggregate, inner, [_inner_clip(call, inner) for call in aggregate.aggregates])
         keys = [prepared.column(f"key {i}") for i in range(len(aggregate.keys))]
         if not aggregate.aggregates and state.dense_keys is None:
-            query = exp.select(*_aliased(keys, "c")).from_(prepared.name).distinct()
+            query = exp.select(*aliased(keys, "c")).from_(prepared.name).distinct()
             return self._add(tuple(state.columns), query)
         results = [self._inner_result(call, i, prepared, inner) for i, call in enumerate(aggregate.aggregates)]
-        query = exp.select(*_aliased([*keys, *results], "c")).from_(prepared.name)
+        query = exp.select(*aliased([*keys, *results], "c")).from_(prepared.name)
         if keys:
             query = query.group_by(*keys)
         groups = self._add(tuple(state.columns), query)
@@ -222,7 +189,7 @@ class Renderer:
             return groups
         return self._dense(aggregate, state, groups)
 
-    def _dense(self, aggregate: Aggregate, state: State, groups: _Relation) -> _Relation:
+    def _dense(self, aggregate: Aggregate, state: State, groups: Rows) -> Rows:
         """Every public key exactly once; COUNT and SUM of an empty group are 0, anything else NULL."""
         assert isinstance(state.rows, ListedFrame)
         public = self.public_table(aggregate.keys, state.rows.rows)
@@ -235,7 +202,7 @@ class Renderer:
             value = groups.column(call.name)
             zero = call.function in (Function.COUNT, Function.COUNT_DISTINCT, Function.SUM)
             values.append(func("coalesce", value, number(Fraction(0))) if zero else value)
-        query = exp.select(*_aliased(values, "c")).from_(public)
+        query = exp.select(*aliased(values, "c")).from_(public)
         return self._add(tuple(state.columns), query.join(groups.name, on=exp.and_(*pairs), join_type="left"))
 
     def public_table(self, keys: Sequence[Key], rows: Sequence[tuple[object, ...]]) -> str:
@@ -248,7 +215,7 @@ class Renderer:
         self.public[name] = pa.table(columns)
         return name
 
-    def prepare(self, aggregate: Aggregate, inner: State, clips: Sequence[Clip | None]) -> _Relation:
+    def prepare(self, aggregate: Aggregate, inner: State, clips: Sequence[Clip | None]) -> Rows:
         """The rows to be grouped: `key i`, and the argument `arg i` and FILTER `if i` of each aggregate, clipped."""
         source = self.relation(inner)
         values: dict[str, exp.Expression] = {}
@@ -261,14 +228,14 @@ class Renderer:
                 values[f"if {i}"] = self.expression(call.condition, source)
         if not values:
             values["row"] = exp.Boolean(this=True)
-        raw = self._add(tuple(values), exp.select(*_aliased(list(values.values()), "c")).from_(source.name))
+        raw = self._add(tuple(values), exp.select(*aliased(list(values.values()), "c")).from_(source.name))
         needed = {f"arg {i}": clip for i, clip in enumerate(clips) if clip is not None}
         if not needed:
             return raw
         clipped = [needed[n].apply(raw.column(n)) if n in needed else raw.column(n) for n in values]
-        return self._add(tuple(values), exp.select(*_aliased(clipped, "c")).from_(raw.name))
+        return self._add(tuple(values), exp.select(*aliased(clipped, "c")).from_(raw.name))
 
-    def _key(self, aggregate: Aggregate, key: Key, source: _Relation) -> exp.Expression:
+    def _key(self, aggregate: Aggregate, key: Key, source: Rows) -> exp.Expression:
         """A group key; a listed NUMBER on the grid, as the listed values are."""
         value = self.expression(key.expr, source)
         if key.name not in aggregate.listed_keys or key.expr.type is not DataType.NUMBER:
@@ -276,98 +243,38 @@ class Renderer:
         ticks = func("round_even", exp.Mul(this=value, expression=number(Fraction(TICKS))), exp.Literal.number(0))
         return exp.Div(this=ticks, expression=number(Fraction(TICKS)), typed=False, safe=True)
 
-    def _inner_result(self, call: AggregateCall, i: int, prepared: _Relation, inner: State) -> exp.Expression:
+    def _inner_result(self, call: AggregateCall, i: int, prepared: Rows, inner: State) -> exp.Expression:
         """An aggregate inside a query; NUMBER results as DOUBLE, from exact integers."""
-        condition = _condition(call, i, prepared)
+        condition = condition_of(call, i, prepared)
         if call.arg is None:
-            return _cast(_filtered(func("count", exp.Star()), condition), _DOUBLE)
+            return cast(filtered(func("count", exp.Star()), condition), DOUBLE)
         value = prepared.column(f"arg {i}")
         nullable = inner.nullable(call.arg)
         match call.function:
             case Function.COUNT:
                 counted = value if nullable else exp.Star()
-                return _cast(_filtered(func("count", counted), condition), _DOUBLE)
+                return cast(filtered(func("count", counted), condition), DOUBLE)
             case Function.COUNT_DISTINCT:
-                return _cast(_filtered(_count_distinct(value), condition), _DOUBLE)
+                return cast(filtered(count_distinct(value), condition), DOUBLE)
         if call.arg.type is not DataType.NUMBER:
-            return _filtered(func(call.function.value.lower(), value), condition)
+            return filtered(func(call.function.value.lower(), value), condition)
         match call.function:
             case Function.MIN | Function.MAX:
-                return _filtered(func(call.function.value.lower(), value), condition)
+                return filtered(func(call.function.value.lower(), value), condition)
             case Function.MEDIAN | Function.QUANTILE:
                 q = Fraction(1, 2) if call.parameter is None else call.parameter
-                return _filtered(func("quantile_disc", value, number(q)), condition)
+                return filtered(func("quantile_disc", value, number(q)), condition)
         ticks = as_ticks(value)
-        total = _filtered(func("sum", ticks), condition)
-        rows = _cast(_filtered(func("count", ticks.copy()), condition), _DOUBLE)
+        summed = filtered(func("sum", ticks), condition)
+        rows = cast(filtered(func("count", ticks.copy()), condition), DOUBLE)
         match call.function:
             case Function.SUM:
-                filled = func("coalesce", total, _cast(exp.Literal.number(0), _HUGEINT))
-                return _divide(_cast(filled, _DOUBLE), number(Fraction(TICKS)))
+                filled = func("coalesce", summed, cast(exp.Literal.number(0), HUGEINT))
+                return divide(cast(filled, DOUBLE), number(Fraction(TICKS)))
             case Function.AVG:
-                return _divide(_cast(total, _DOUBLE), _multiply(rows, number(Fraction(TICKS))))
+                return divide(cast(summed, DOUBLE), multiply(rows, number(Fraction(TICKS))))
             case _:
                 return _spread(call.function, ticks, condition, inner.range_of(call.arg) or WIDE)
-
-
-def aggregate_query(
-    aggregate: Aggregate, inner: State, measured: Sequence[Sensitivity], window: tuple[int, int]
-) -> Rendered:
-    """The exact values that an outermost SELECT is released from: keys, then the integers of each aggregate in order.
-
-    COUNT: the count. SUM, AVG_EXACT: the sum in ticks. AVG_VECTOR: sum in ticks, count. VAR: the same and the sum of
-    squares in steps of 1/SQUARE_STEPS. CONSTANT: nothing. A group that has no row is not there.
-    """
-    renderer = Renderer(_moments(window, (*_expressions(inner), *_group_expressions(aggregate))))
-    clips = [None if m.range is None else Clip.of(m.call.arg, m.range, m.nullable) for m in measured]
-    prepared = renderer.prepare(aggregate, inner, clips)
-    keys = [prepared.column(f"key {i}") for i in range(len(aggregate.keys))]
-    values: list[exp.Expression] = []
-    for i, sensitivity in enumerate(measured):
-        values += _released(sensitivity, i, prepared)
-    if not keys and not values:
-        values = [func("count", exp.Star())]
-    query = exp.select(*_aliased([*keys, *values], "c")).from_(prepared.name)
-    return renderer.statement(query.group_by(*keys) if keys else query)
-
-
-def raw_width(method: Method) -> int:
-    """How many integers a method needs."""
-    return {Method.AVG_VECTOR: 2, Method.VAR: 3, Method.CONSTANT: 0}.get(method, 1)
-
-
-def _released(sensitivity: Sensitivity, i: int, prepared: _Relation) -> list[exp.Expression]:
-    call = sensitivity.call
-    condition = _condition(call, i, prepared)
-    if call.arg is None:
-        return [_filtered(func("count", exp.Star()), condition)]
-    value = prepared.column(f"arg {i}")
-    match sensitivity.method:
-        case Method.COUNT:
-            return [_filtered(func("count", value if sensitivity.nullable else exp.Star()), condition)]
-        case Method.COUNT_DISTINCT:
-            return [_filtered(_count_distinct(value), condition)]
-        case Method.CONSTANT:
-            return []
-    assert sensitivity.range is not None
-    ticks = as_ticks(value)
-    total = _total(ticks, condition)
-    if sensitivity.method in (Method.SUM, Method.AVG_EXACT):
-        return [total]
-    rows = _filtered(func("count", ticks.copy()), condition)
-    if sensitivity.method is Method.AVG_VECTOR:
-        return [total, rows]
-    return [total, rows, _total(_squares(value.copy(), sensitivity.range), condition)]
-
-
-def _squares(value: exp.Expression, bounds: Interval) -> exp.Expression:
-    """s^2 for s = (x - mid) / h, rounded to whole steps; at most SQUARE_STEPS whatever doubles round to."""
-    low, high = bounds
-    s = _divide(exp.Paren(this=exp.Sub(this=value, expression=number((low + high) / 2))), number((high - low) / 2))
-    steps = _multiply(func("pow", s, number(Fraction(2))), number(Fraction(SQUARE_STEPS)))
-    most = func("least", steps, number(Fraction(SQUARE_STEPS)))
-    missing = exp.If(this=exp.Is(this=value.copy(), expression=exp.Null()), true=exp.Null())
-    return _cast(exp.Case(ifs=[missing], default=most), _BIGINT)
 
 
 def _spread(
@@ -375,14 +282,14 @@ def _spread(
 ) -> exp.Expression:
     """Population variance or deviation from exact sums of (x - low): (n*Q - S*S) / n^2."""
     low = exp.Literal.string(str(round(bounds[0] * TICKS)))
-    deviation = _cast(exp.Paren(this=exp.Sub(this=ticks, expression=_cast(low, _BIGINT))), _HUGEINT)
-    n = _cast(_filtered(func("count", ticks.copy()), condition), _HUGEINT)
-    total = _filtered(func("sum", deviation), condition)
-    squares = _filtered(func("sum", _multiply(deviation.copy(), deviation.copy())), condition)
-    exact = exp.Paren(this=exp.Sub(this=_multiply(n, squares), expression=_multiply(total, total.copy())))
-    rows = _cast(n.copy(), _DOUBLE)
+    deviation = cast(exp.Paren(this=exp.Sub(this=ticks, expression=cast(low, BIGINT))), HUGEINT)
+    n = cast(filtered(func("count", ticks.copy()), condition), HUGEINT)
+    summed = filtered(func("sum", deviation), condition)
+    squares = filtered(func("sum", multiply(deviation.copy(), deviation.copy())), condition)
+    exact = exp.Paren(this=exp.Sub(this=multiply(n, squares), expression=multiply(summed, summed.copy())))
+    rows = cast(n.copy(), DOUBLE)
     unit = number(Fraction(TICKS) ** 2)
-    variance = _divide(_cast(exact, _DOUBLE), _multiply(_multiply(rows, rows.copy()), unit))
+    variance = divide(cast(exact, DOUBLE), multiply(multiply(rows, rows.copy()), unit))
     return func("sqrt", variance) if function is Function.STDDEV else variance
 
 
@@ -396,12 +303,7 @@ def _inner_clip(call: AggregateCall, inner: State) -> Clip | None:
     return Clip.of(call.arg, inner.range_of(call.arg) or WIDE, inner.nullable(call.arg))
 
 
-def as_ticks(clipped: exp.Expression) -> exp.Expression:
-    """A number of at most 2^42 as BIGINT steps of 2^-20, rounded half to even."""
-    return _cast(_multiply(clipped, number(Fraction(TICKS))), _BIGINT)
-
-
-def _moments(window: tuple[int, int], exprs: Iterable[Expr]) -> tuple[int, int]:
+def moments(window: tuple[int, int], exprs: Iterable[Expr]) -> tuple[int, int]:
     """The public interval that holds every moment in the plan's rows.
 
     A function of time gives the start of something that holds its argument: at most a month, or the bin, before.
@@ -417,55 +319,21 @@ def _back_us(expr: Expr) -> int:
     return own + sum(_back_us(part) for part in children(expr))
 
 
-def _expressions(state: State) -> Iterator[Expr]:
+def expressions(state: State) -> Iterator[Expr]:
     """Every expression of a plan."""
     for part in state.inputs:
-        yield from _expressions(part)
+        yield from expressions(part)
     match state.relation:
         case Project(items=items):
             yield from (expr for _, expr in items)
         case Filter(predicate=predicate):
             yield predicate
         case Aggregate() as aggregate:
-            yield from _group_expressions(aggregate)
+            yield from group_expressions(aggregate)
 
 
-def _group_expressions(aggregate: Aggregate) -> Iterator[Expr]:
+def group_expressions(aggregate: Aggregate) -> Iterator[Expr]:
+    """Every expression of a GROUP BY."""
     yield from (key.expr for key in aggregate.keys)
     for call in aggregate.aggregates:
         yield from (expr for expr in (call.arg, call.condition) if expr is not None)
-
-
-def _condition(call: AggregateCall, i: int, prepared: _Relation) -> exp.Expression | None:
-    return None if call.condition is None else prepared.column(f"if {i}")
-
-
-def _filtered(aggregate: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
-    if condition is None:
-        return aggregate
-    return exp.Filter(this=aggregate, expression=exp.Where(this=condition.copy()))
-
-
-def _total(value: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
-    """An exact integer sum, 0 over nothing."""
-    return func("coalesce", _filtered(func("sum", value), condition), _cast(exp.Literal.number(0), _HUGEINT))
-
-
-def _count_distinct(value: exp.Expression) -> exp.Expression:
-    return exp.Count(this=exp.Distinct(expressions=[value]))
-
-
-def _aliased(values: Sequence[exp.Expression], prefix: str) -> list[exp.Expr]:
-    return [exp.alias_(value, f"{prefix}{i}") for i, value in enumerate(values)]
-
-
-def _cast(value: exp.Expression, to: exp.DType) -> exp.Expression:
-    return exp.Cast(this=value, to=exp.DataType(this=to))
-
-
-def _multiply(a: exp.Expression, b: exp.Expression) -> exp.Expression:
-    return exp.Paren(this=exp.Mul(this=a, expression=b))
-
-
-def _divide(a: exp.Expression, b: exp.Expression) -> exp.Expression:
-    return exp.Paren(this=exp.Div(this=a, expression=b, typed=False, safe=True))

@@ -27,6 +27,9 @@ from query_lang.logical import Column, Process, Script, Select
 ENFORCED_ISOLATION = "fork"
 """The strongest isolation that this version enforces."""
 
+MOST_CHOICES = 1_000
+"""A choice takes milliseconds, each group's its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceShare:
@@ -151,7 +154,7 @@ def _base(process: Process, policies: Mapping[str, CameraPolicy]) -> Base:
 
 
 def _duration(base: Base, policy: CameraPolicy) -> int:
-    return PublicSchedule(base.slots, policy.slot_cores, base.process.timeout_us).duration_us
+    return PublicSchedule(base.slots, policy.slot_cores, base.process.timeout_us, base.process.max_rows).duration_us
 
 
 def _losses(camera: str, selects: tuple[SelectCertificate, ...]) -> tuple[Loss, ...]:
@@ -175,6 +178,13 @@ def _select(script: Script, select: Select, bases: Mapping[str, Base], default_e
         releases = []
         for call in aggregate.aggregates:
             sensitivity = measure(call, aggregate, inner)
+            if sensitivity.method is Method.POINT and keys is not None and len(keys.rows) > MOST_CHOICES:
+                raise Refusal(
+                    "too_many_groups",
+                    f"{call.function.value} is chosen for at most {MOST_CHOICES:,} groups, here are {len(keys.rows):,}",
+                    "Group by longer bins of time, or list fewer keys.",
+                    call.span,
+                )
             calibration = _calibrated(sensitivity, bases, each, len(aggregate.aggregates))
             releases.append(
                 ReleaseCertificate(
@@ -211,7 +221,8 @@ def _calibrated(sensitivity: Sensitivity, bases: Mapping[str, Base], budget: int
             sensitivity.call.span,
         ) from None
     if calibration.scale is not None and any(
-        calibration.scale * part.factor / part.unit > MAX_LAPLACE_SCALE for part in sensitivity.components
+        not part.choice and calibration.scale * part.factor / part.unit > MAX_LAPLACE_SCALE
+        for part in sensitivity.components
     ):
         raise Refusal(
             "range_too_wide",

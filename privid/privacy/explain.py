@@ -74,11 +74,11 @@ def mechanisms(release: ReleaseCertificate) -> list[dict[str, Any]]:
         entries.append(
             {
                 "of": part.of,
-                "kind": "public" if scale is None else "laplace",
+                "kind": "public" if scale is None else "choice" if part.choice else "laplace",
                 "epsilon": epsilon(release.epsilon_nano),
                 "sensitivity": float(release.delta * part.factor),
                 "noise_scale": scale or 0.0,
-                "interval95": half_width95(scale or 0.0),
+                "interval95": None if part.choice else half_width95(scale or 0.0),
             }
         )
     return entries
@@ -94,7 +94,8 @@ def value_scale(release: ReleaseCertificate) -> float | None:
     if release.method is Method.AVG_EXACT:
         size = release.sensitivity.size
         return None if size is None or release.cells != 1 else float(release.scale) / size
-    return float(release.scale) if len(release.components) == 1 else None
+    single = len(release.components) == 1 and not release.components[0].choice
+    return float(release.scale) if single else None
 
 
 def _source(source: SourceShare) -> dict[str, Any]:

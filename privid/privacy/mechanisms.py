@@ -22,14 +22,19 @@ def laplace(values: Sequence[int], scale: Fraction) -> list[int]:
     return [value + noise for value, noise in zip(values, drawn, strict=True)]
 
 
-def choose(candidates: Sequence[tuple[int, Fraction]], scale: Fraction) -> int:
-    """The index of one candidate, with Pr proportional to count * exp(utility / scale).
+def choose(options: Sequence[tuple[Sequence[int], Fraction]], scale: Fraction) -> tuple[int, int]:
+    """One candidate, with Pr proportional to weight * exp(utility / scale): (index of its option, index in it).
 
-    The exponential mechanism: neighbours lose (max du - min du) / scale, because a utility that moves by the same
-    amount at every candidate changes no probability. `count` is how many equal candidates the entry stands for; it is
-    public.
+    An option is (public weights of its candidates, their common utility). The exponential mechanism: neighbours lose
+    (max du - min du) / scale, because a utility that moves by the same amount everywhere changes no probability.
     """
-    return rng.exponential_choice(candidates, scale)
+    option = rng.exponential_choice([(sum(weights), utility) for weights, utility in options], scale)
+    left = rng.uniform(sum(options[option][0]))
+    for index, weight in enumerate(options[option][0]):
+        left -= weight
+        if left < 0:
+            return option, index
+    raise AssertionError("a point below the sum of the weights lies in one of them")
 
 
 def half_width95(scale: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 
@@ -30,15 +30,21 @@ class Method(Enum):
     AVG_VECTOR = "noise on (sum of s, COUNT)"
     VAR = "noise on (COUNT, sum of s, sum of s^2 - 1/2)"
     CONSTANT = "the range is one point"
+    POINT = "a choice among the points of a public grid"
+    ARGMAX = "a choice among public keys, by their scores"
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One entry of the released vector: noise of scale `factor` * b, on integers that are multiples of `unit`."""
+    """One entry of the released vector: noise of scale `factor` * b, on integers that are multiples of `unit`.
+
+    `choice`: no noise, but a choice with probabilities proportional to exp(utility / b).
+    """
 
     of: str
     factor: Fraction
     unit: Fraction
+    choice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Sensitivity:
     """The sensitivity of one aggregate of an outermost SELECT.
 
     `rows` is what it aggregates (FILTER applied), `range` where its argument is clipped, `nullable` whether it may be
-    NULL, `size` the public number of rows where AVG divides by it.
+    NULL, `size` the public number of rows where AVG divides by it, `score` that of ARGMAX.
     """
 
     call: AggregateCall
@@ -65,10 +71,18 @@ class Sensitivity:
     size: int | None
     moved: Mapping[str, Moved]
     components: tuple[Component, ...]
+    score: Sensitivity | None = None
+
+    @property
+    def raw_call(self) -> AggregateCall:
+        """The aggregate that is computed from rows: of ARGMAX, the score."""
+        return self.call if self.score is None else self.score.raw_call
 
 
 def measure(call: AggregateCall, select: Aggregate, inner: State) -> Sensitivity:
     """w and cap of one aggregate for every source. Raises Refusal where there is no bound."""
+    if call.function is Function.ARGMAX:
+        return _argmax(call, select, inner)
     rows = kept(inner, call.condition) if call.condition is not None else inner
     nullable = call.arg is not None and rows.nullable(call.arg)
     bounds = _range(call, rows)
@@ -85,7 +99,20 @@ def measure(call: AggregateCall, select: Aggregate, inner: State) -> Sensitivity
             lip = lip_of(call.arg, rows, base)
             w = w if lip is None else min(w, lip)
         moved[base] = Moved(w, cap if cap < influence.touched * w else None)
-    return Sensitivity(call, rows, method, bounds, nullable, size, moved, _components(method, bounds))
+    return Sensitivity(call, rows, method, bounds, nullable, size, moved, _components(call, method, bounds))
+
+
+def _argmax(call: AggregateCall, select: Aggregate, inner: State) -> Sensitivity:
+    """ARGMAX(key, score): w = min(2*L-infinity, L1) of the scores.
+
+    Untrusted keys: a slot moves COUNT by at most 2r in all (L1), and by r in one group (L-infinity): 2r; of SUM neither
+    is below its L1. Trusted keys: all of a slot's rows are in one group, the only one whose score moves.
+    """
+    assert call.score is not None
+    score = measure(call.score, select, inner)
+    return replace(
+        score, call=call, method=Method.ARGMAX, components=_components(call, Method.ARGMAX, None), score=score
+    )
 
 
 def _range(call: AggregateCall, rows: State) -> Interval | None:
@@ -113,18 +140,14 @@ def _method(call: AggregateCall, bounds: Interval | None, size: int | None) -> M
             return Method.COUNT_DISTINCT
         case Function.SUM:
             return Method.SUM
-        case Function.AVG | Function.VAR | Function.STDDEV if bounds is not None and bounds[0] == bounds[1]:
+        case _ if bounds is not None and bounds[0] == bounds[1]:
             return Method.CONSTANT
         case Function.AVG:
             return Method.AVG_EXACT if size else Method.AVG_VECTOR
         case Function.VAR | Function.STDDEV:
             return Method.VAR
-    raise Refusal(
-        "not_released",
-        f"{call.function.value} cannot be released by this version",
-        "Use COUNT, SUM, AVG, VAR or STDDEV.",
-        call.span,
-    )
+        case _:
+            return Method.POINT
 
 
 def _public_size(select: Aggregate, rows: State) -> int | None:
@@ -150,8 +173,13 @@ def _change(
     leaves and each that enters may be in a group of its own.
     """
     match method:
-        case Method.CONSTANT:
+        case Method.CONSTANT | Method.ARGMAX:
             return Fraction(0)
+        case Method.POINT:
+            if call.function in (Function.MIN, Function.MAX):
+                return Fraction(r if trusted else 2 * r)
+            q = quantile(call)
+            return Fraction(2 * r) if trusted else 4 * r * max(q, 1 - q)
         case Method.COUNT:
             change = net if call.arg is None else count_change(r, net, nullable)
             return Fraction(change if trusted else 2 * r)
@@ -167,7 +195,12 @@ def _change(
             return Fraction(5 * r, 2) if trusted else Fraction(5 * r)
 
 
-def _components(method: Method, bounds: Interval | None) -> tuple[Component, ...]:
+def quantile(call: AggregateCall) -> Fraction:
+    """The q of a QUANTILE; that of MEDIAN is 1/2."""
+    return Fraction(1, 2) if call.parameter is None else call.parameter
+
+
+def _components(call: AggregateCall, method: Method, bounds: Interval | None) -> tuple[Component, ...]:
     half = (bounds[1] - bounds[0]) / 2 if bounds is not None else Fraction(0)
     rows = Component("COUNT", Fraction(1), Fraction(1))
     centred = Component("SUM", half, Fraction(1, 2 * TICKS))
@@ -181,5 +214,7 @@ def _components(method: Method, bounds: Interval | None) -> tuple[Component, ...
         case Method.VAR:
             square = half * half
             return (rows, centred, Component("SUM_OF_SQUARES", square, square / (2 * SQUARE_STEPS)))
+        case Method.POINT | Method.ARGMAX:
+            return (Component(call.function.value, Fraction(1), Fraction(1), choice=True),)
         case Method.CONSTANT:
             return ()

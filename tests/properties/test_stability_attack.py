@@ -5,27 +5,31 @@ real engine computes, and so is w, or the cap, of a release on top of it.
 """
 
 import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
 import pytest
 
+from privid.engine.sql import Rendered
 from privid.privacy.base import Base
 from privid.privacy.refusal import Refusal
 from privid.privacy.sensitivity import measure
-from privid.privacy.stability import analyse
+from privid.privacy.stability import State, analyse
 from privid.privacy.stability.groups import public_keys
+from query_lang.logical import AggregateCall, Function
 from tests.support.plans import OUTER, Planner
 from tests.support.worlds import (
     MINUTE,
     Engine,
+    Releases,
+    World,
     changed,
     check_public,
     check_segment,
     check_slot,
-    l1,
     random_rows,
     random_world,
-    release_query,
-    released_vectors,
     segment_slots,
     table,
 )
@@ -56,7 +60,64 @@ def random_tables(rng: random.Random) -> dict[str, Base]:
     return found
 
 
-def attack(seed: int, worlds: int) -> bool:
+@dataclass
+class Target:
+    """One plan and one of its source tables: how far changing some slots moves everything that is claimed about it."""
+
+    rng: random.Random
+    engine: Engine
+    state: State
+    query: Rendered
+    releases: Releases | None
+    base: Base
+
+    def strain(self, world: World, other: World, slots: Sequence[int], *, whole: bool) -> Fraction:
+        """Checks every claim; the largest share of a claim that is reached."""
+        before = self.engine.rows(self.state, self.query, world)
+        check_public(self.rng, self.state, before)
+        after = self.engine.rows(self.state, self.query, other)
+        claim = self.state.influence[self.base.name]
+        if whole:
+            move, rows, net = check_segment(self.state, self.base, before, after), claim.R, claim.net_segment
+        else:
+            move = check_slot(self.state, self.base, slots[0], before, after)
+            rows, net = claim.r, claim.net
+        reached = [Fraction(move.rows, max(rows, 1)), Fraction(move.net, max(net, 1))]
+        if self.releases is not None:
+            exact, changed_values = self.releases.exact(world), self.releases.exact(other)
+            for i, sensitivity in enumerate(self.releases.measured):
+                moved = sensitivity.moved[self.base.name]
+                most = moved.w
+                if whole:
+                    most = self.base.touched_slots * moved.w if moved.cap is None else moved.cap
+                change = self.releases.moved(i, exact, changed_values)
+                assert change <= most, (sensitivity.call, sensitivity.method, whole, change, most)
+                reached.append(change / most if most else Fraction(0))
+        return sum(reached, Fraction(0)) / len(reached)
+
+    def climb(self, bases: Mapping[str, Base], steps: int, *, whole: bool) -> None:
+        """Hill climbing: keeps what strains the claims more."""
+        base, rng = self.base, self.rng
+        slots = segment_slots(rng, base) if whole else [rng.randrange(base.slots)]
+        world = random_world(rng, bases)
+        rows = {slot: random_rows(rng, base) for slot in slots}
+        best = self.strain(world, changed(world, base.name, rows), slots, whole=whole)
+        for _ in range(steps):
+            next_world, next_rows = world, dict(rows)
+            for _ in range(rng.choice((1, 1, 2, 4))):
+                if rng.random() < 0.5:
+                    slot = rng.choice(slots)
+                    next_rows[slot] = random_rows(rng, base)
+                else:
+                    table_name = rng.choice(list(bases))
+                    slot = rng.randrange(bases[table_name].slots)
+                    next_world = changed(next_world, table_name, {slot: random_rows(rng, bases[table_name])})
+            reached = self.strain(next_world, changed(next_world, base.name, next_rows), slots, whole=whole)
+            if reached >= best:
+                world, rows, best = next_world, next_rows, reached
+
+
+def attack(seed: int, steps: int) -> bool:
     """Whether the plan of this seed is one that the calculus accepts; if so, it has withstood the attack."""
     rng = random.Random(seed)
     bases = random_tables(rng)
@@ -67,44 +128,27 @@ def attack(seed: int, worlds: int) -> bool:
     except Refusal:
         return False
     engine = Engine(bases)
-    query = engine.relation(state)
     calls = tuple(call for call in (planner.call(relation, OUTER) for _ in range(2)) if call is not None)
     select = planner.aggregate(relation, calls)
     try:
         keys = public_keys(select, state)
         measured = [measure(call, select, state) for call in calls]
-        released = release_query(engine, select, state, measured)
+        if len(select.keys) == 1 and rng.random() < 0.5 and calls[0].function in (Function.COUNT, Function.SUM):
+            best = AggregateCall("best", Function.ARGMAX, select.keys[0].expr, score=calls[0])
+            measured.append(measure(best, select, state))
+        releases = Releases(engine, select, state, measured, ((),) if keys is None else keys.rows)
     except Refusal:
-        released = None
-    groups = () if released is None else ((),) if keys is None else keys.rows
-    for _ in range(worlds):
-        world = random_world(rng, bases)
-        before = engine.rows(state, query, world)
-        check_public(rng, state, before)
-        vectors = [] if released is None else released_vectors(engine, released, select, measured, groups, world)
-        for name in state.influence:
-            base = bases[name]
-            slot = rng.randrange(base.slots)
-            one = changed(world, name, {slot: random_rows(rng, base)})
-            check_slot(state, base, slot, before, engine.rows(state, query, one))
-            many = changed(world, name, {s: random_rows(rng, base) for s in segment_slots(rng, base)})
-            check_segment(state, base, before, engine.rows(state, query, many))
-            if released is None:
-                continue
-            for other, whole in ((one, False), (many, True)):
-                after = released_vectors(engine, released, select, measured, groups, other)
-                for sensitivity, a, b in zip(measured, vectors, after, strict=True):
-                    moved = sensitivity.moved[name]
-                    most = moved.w
-                    if whole:
-                        most = base.touched_slots * moved.w if moved.cap is None else moved.cap
-                    assert l1(a, b) <= most, (sensitivity.call, sensitivity.method, whole, l1(a, b), most)
+        releases = None
+    for name in state.influence:
+        target = Target(rng, engine, state, engine.relation(state), releases, bases[name])
+        target.climb(bases, steps, whole=False)
+        target.climb(bases, steps, whole=True)
     return True
 
 
 @pytest.mark.parametrize("batch", range(6))
 def test_no_random_plan_moves_further_than_claimed(batch):
-    withstood = sum(attack(seed, worlds=3) for seed in range(batch * 8, batch * 8 + 8))
+    withstood = sum(attack(seed, steps=2) for seed in range(batch * 8, batch * 8 + 8))
     assert withstood >= 2, "most plans of this batch were refused, so little was tested"
 
 
@@ -112,4 +156,4 @@ def test_no_random_plan_moves_further_than_claimed(batch):
 @pytest.mark.parametrize("batch", range(20))
 def test_no_random_plan_moves_further_than_claimed_soak(batch):
     for seed in range(10_000 + batch * 50, 10_000 + batch * 50 + 50):
-        attack(seed, worlds=6)
+        attack(seed, steps=20)

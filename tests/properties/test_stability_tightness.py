@@ -7,7 +7,7 @@ before and after. `touched` slots change: one tests w, two (neighbours) test the
 import pytest
 
 from tests.support.queries import certified, policy
-from tests.support.worlds import Engine, Move, l1, release_query, released_vectors
+from tests.support.worlds import Engine, Move, Releases
 
 A, B, C, D = ("a", 10.0, True), ("b", 10.0, True), ("c", 0.0, True), ("d", 0.0, True)
 LOW, HIGH = ("a", 0.0, True), ("a", 60.0, True)
@@ -72,6 +72,23 @@ CASES = {
         {0: (A, B), 2: (A, B), 3: (C, D)},
         {0: (C, D), 2: (A, B), 3: (C, D)},
     ),
+    "MIN and MAX": ("SELECT MAX(RANGE(speed, 0, 60)) FROM t1;", {0: (HIGH, HIGH)}, {0: (LOW, LOW)}),
+    "MEDIAN": (
+        "SELECT MEDIAN(RANGE(speed, 0, 60)) FROM t1;",
+        # Half of the others lie at 20, half at 40, so the rank of points on both sides of the middle moves by 2.
+        {0: (LOW, LOW), 2: (("x", 20.0, True),) * 2, 3: (("x", 40.0, True),) * 2},
+        {0: (HIGH, HIGH), 2: (("x", 20.0, True),) * 2, 3: (("x", 40.0, True),) * 2},
+    ),
+    "ARGMAX, listed keys": (
+        "SELECT ARGMAX(plate, COUNT(*)) FROM t1 GROUP BY plate WITH KEYS ['a', 'b'];",
+        {0: (A, A)},
+        {0: (B, B)},
+    ),
+    "ARGMAX, trusted keys": (
+        "SELECT ARGMAX(h, SUM(RANGE(speed, 0, 60))) FROM (SELECT hour(chunk) AS h, speed FROM t1) GROUP BY h;",
+        {0: (HIGH, HIGH)},
+        {0: NOTHING},
+    ),
     "COUNT over LIMIT": ("SELECT COUNT(*) FROM (SELECT plate FROM t1 LIMIT 1);", {0: (A, A)}, {0: NOTHING}),
     "SUM of a lip column: AVG of daily counts": (
         "SELECT AVG(n) FROM (SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY h);",
@@ -98,18 +115,16 @@ def measured_and_claimed(select: str, before: dict, after: dict, rows: str = "2 
     sensitivities = [release.sensitivity for release in certified_select.releases]
     engine = Engine(certificate.bases)
     aggregate = script.selects[0].aggregate
-    query = release_query(engine, aggregate, certified_select.input, sensitivities)
     keys = certified_select.keys
+    groups = ((),) if keys is None else keys.rows
+    releases = Releases(engine, aggregate, certified_select.input, sensitivities, groups)
     base = certificate.bases["t1"]
     worlds = [{"t1": {slot: world.get(slot, NOTHING) for slot in range(base.slots)}} for world in (before, after)]
-    vectors = [
-        released_vectors(engine, query, aggregate, sensitivities, ((),) if keys is None else keys.rows, world)
-        for world in worlds
-    ]
+    change = releases.moved(0, *(releases.exact(world) for world in worlds))
     slots = sum(before.get(s, ()) != after.get(s, ()) for s in range(base.slots))
     moved = sensitivities[0].moved["t1"]
     assert base.touched_slots == 2
-    return float(l1(vectors[0][0], vectors[1][0])), float(moved.w if slots == 1 else moved.cap or slots * moved.w)
+    return float(change), float(moved.w if slots == 1 else moved.cap or slots * moved.w)
 
 
 @pytest.mark.parametrize("name", CASES)

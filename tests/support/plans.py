@@ -46,6 +46,10 @@ INNER = (
     Function.QUANTILE,
 )
 OUTER = (
+    Function.MIN,
+    Function.MAX,
+    Function.MEDIAN,
+    Function.QUANTILE,
     Function.COUNT,
     Function.COUNT_DISTINCT,
     Function.SUM,
@@ -268,7 +272,7 @@ class Planner:
             if function is Function.COUNT_DISTINCT or self.rng.random() < 0.4:
                 field = self.rng.choice(relation.fields)
                 arg = Column(field.name, field.type)
-        elif function in (Function.MIN, Function.MAX) and self.rng.random() < 0.4:
+        elif function in (Function.MIN, Function.MAX) and functions is INNER and self.rng.random() < 0.4:
             field = self.rng.choice(relation.fields)
             arg = Column(field.name, field.type)
         else:

@@ -9,19 +9,22 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import duckdb
 from sqlglot import exp
 
-from privid.domain.budget import Grid
+from privid.domain import budget
 from privid.engine import tables
-from privid.engine.release import _vector
-from privid.engine.sql import Rendered, Renderer, _expressions, _moments, aggregate_query
+from privid.engine.aggregate import _histograms, _key, _split
+from privid.engine.raw_sql import aggregate_query, histogram_query, raw_width
+from privid.engine.release import vector_of
+from privid.engine.sql import Rendered, Renderer, expressions, moments
 from privid.privacy.base import Base
+from privid.privacy.candidates import Grid, runs
 from privid.privacy.certificate import ReleaseCertificate
-from privid.privacy.sensitivity import Sensitivity
+from privid.privacy.sensitivity import Method, Sensitivity, quantile
 from privid.privacy.stability import State
 from privid.privacy.stability.multiplicity import multiplicity
 from privid.privacy.stability.slots import slot_counts
@@ -79,7 +82,7 @@ def table(
         SchemaColumn("b", DataType.BOOLEAN, False),
     )
     process = Process(name, split, "x.py", None, None, 1_000_000, max_rows, exact, schema)
-    grid = Grid(begin_us, chunk_us, period, chunks, slots_per_chunk)
+    grid = budget.Grid(begin_us, chunk_us, period, chunks, slots_per_chunk)
     segment = touched * period - chunk_us
     assert segment > 0 or touched == 1, "one chunk at least"
     return Base(process, grid, "none", max(segment, 1), segments, tuple(regions))
@@ -147,7 +150,7 @@ class Engine:
 
     def relation(self, state: State) -> Rendered:
         """All rows of a relation."""
-        renderer = Renderer(_moments(self.window, _expressions(state)))
+        renderer = Renderer(moments(self.window, expressions(state)))
         relation = renderer.relation(state)
         columns = [exp.column(column, table=relation.name) for column in relation.columns.values()]
         return renderer.statement(exp.select(*columns).from_(relation.name))
@@ -253,7 +256,7 @@ def _value_at(base: Base, slot: int, f: object) -> object:
     chunk, region = divmod(slot, regions)
     alone = Base(
         base.process,
-        Grid(base.grid.begin_us + chunk * base.grid.period_us, base.grid.chunk_us, base.grid.period_us, 1, 1),
+        budget.Grid(base.grid.begin_us + chunk * base.grid.period_us, base.grid.chunk_us, base.grid.period_us, 1, 1),
         base.mask,
         base.segment_us,
         base.segments,
@@ -273,41 +276,60 @@ def _column_change(position: int, before: Counter, after: Counter) -> Fraction:
 # --- releases -----------------------------------------------------------------------------------------------
 
 
-def release_query(engine: Engine, select: Aggregate, inner: State, measured: Sequence[Sensitivity]) -> Rendered:
-    """The exact aggregates of an outermost SELECT."""
-    return aggregate_query(select, inner, measured, engine.window)
+class Releases:
+    """The releases of one outermost SELECT, and how far they move between two worlds."""
+
+    def __init__(
+        self, engine: Engine, select: Aggregate, inner: State, measured: Sequence[Sensitivity], groups: Sequence
+    ) -> None:
+        self.engine, self.select, self.measured, self.groups = engine, select, measured, groups
+        self.query = aggregate_query(select, inner, measured, engine.window)
+        self.histograms = {
+            i: histogram_query(select, inner, m, Grid.over(m.range), engine.window)
+            for i, m in enumerate(measured)
+            if m.method is Method.POINT
+        }
+
+    def exact(self, world: World) -> list[dict]:
+        """For each release, by group: the vector in units in which noise has scale b, or the utilities of a choice."""
+        widths = [raw_width(m.method) for m in self.measured]
+        count = len(self.select.keys)
+        found = {_key(self.select.keys, row): row[count:] for row in self.engine.run(self.query, world)}
+        counted = {i: _histograms(self.select.keys, self.engine.run(q, world)) for i, q in self.histograms.items()}
+        values: list[dict] = [{} for _ in self.measured]
+        for group in self.groups:
+            parts = _split(found.get(group, (0,) * sum(widths)), widths)
+            for i, (sensitivity, raw) in enumerate(zip(self.measured, parts, strict=True)):
+                if sensitivity.method is Method.POINT:
+                    values[i][group] = _utilities(sensitivity, counted[i].get(group, {}))
+                elif sensitivity.method is Method.ARGMAX:
+                    values[i].setdefault((), []).append(raw[0] * sensitivity.score.components[0].unit)
+                else:
+                    values[i][group] = _scaled(sensitivity, raw)
+        return values
+
+    def moved(self, position: int, before: list[dict], after: list[dict]) -> Fraction:
+        """L1 of a vector; of choices the sum over groups of max du - min du."""
+        choice = self.measured[position].method in (Method.POINT, Method.ARGMAX)
+        total = Fraction(0)
+        for group, old in before[position].items():
+            changes = [b - a for a, b in zip(old, after[position][group], strict=True)]
+            if choice:
+                total += max(changes) - min(changes)
+            else:
+                total += sum(map(abs, changes), Fraction(0))
+        return total
 
 
-def released_vectors(
-    engine: Engine,
-    rendered: Rendered,
-    select: Aggregate,
-    measured: Sequence[Sensitivity],
-    groups: Sequence,
-    world: World,
-) -> list[dict]:
-    """For each release the vector that gets noise, in units in which the noise has scale b."""
-    from privid.engine.aggregate import _key, _split
-    from privid.engine.sql import raw_width
-
-    widths = [raw_width(m.method) for m in measured]
-    count = len(select.keys)
-    found = {_key(select.keys, row[:count]): row[count:] for row in engine.run(rendered, world)}
-    vectors: list[dict] = [{} for _ in measured]
-    for group in groups:
-        parts = _split(found.get(group, (0,) * sum(widths)), widths)
-        for vector, sensitivity, raw in zip(vectors, measured, parts, strict=True):
-            release = ReleaseCertificate(0, "", sensitivity, 1, 0, None, Fraction(0), ())
-            for i, (value, part) in enumerate(zip(_vector(release, raw), sensitivity.components, strict=True)):
-                vector[group, i] = value * part.unit / part.factor if part.factor else Fraction(0)
-    return vectors
+def _scaled(sensitivity: Sensitivity, raw: tuple[int, ...]) -> list[Fraction]:
+    release = ReleaseCertificate(0, "", sensitivity, 1, 0, None, Fraction(0), ())
+    return [
+        value * part.unit / part.factor if part.factor else Fraction(0)
+        for value, part in zip(vector_of(release, raw), sensitivity.components, strict=True)
+    ]
 
 
-def l1(before: dict, after: dict) -> Fraction:
-    """The L1 distance of two vectors."""
-    return sum((abs(before[key] - after[key]) for key in before), Fraction(0))
-
-
-def with_rows(base: Base, max_rows: int, *, exact: bool) -> Base:
-    """The same table with another PRODUCING."""
-    return replace(base, process=replace(base.process, max_rows=max_rows, exact=exact))
+def _utilities(sensitivity: Sensitivity, histogram: Mapping[int, int]) -> list[Fraction]:
+    call = sensitivity.call
+    found = runs(Grid.over(sensitivity.range), call.function, quantile(call), histogram)
+    return [run.utility for run in found for _ in run.weights]

@@ -180,3 +180,54 @@ def test_only_the_release_adds_noise_and_only_rng_draws():
         if name not in ("privacy/rng.py", "privacy/mechanisms.py"):
             assert "discrete_laplace" not in text, name
             assert "opendp" not in text, name
+
+
+SURE = {"epsilon": 500}
+"""An epsilon at which choices are all but certain."""
+
+
+def test_median_quantile_minimum_and_maximum():
+    rows = {slot: tuple(("a", float(10 * slot + i), True) for i in (1, 2)) for slot in range(6)}
+    select = (
+        "SELECT MEDIAN(RANGE(speed, 0, 64)) AS m, QUANTILE(RANGE(speed, 0, 64), 0.9) AS q,"
+        " MIN(RANGE(speed, 0, 64)) AS low, MAX(RANGE(speed, 0, 64)) AS high FROM t1;"
+    )
+    ((median, high_quantile, low, high),) = values(ask(select, rows, epsilon=2000)[0])
+    assert 22 <= median <= 31
+    assert 50.9 <= high_quantile <= 52.1
+    # The tie beyond the extreme values is broken by a public preference, not decided.
+    assert 0 <= low <= 1.1
+    assert 51.9 <= high <= 64
+
+
+def test_choices_are_made_for_every_group():
+    table, _ = ask("SELECT hour_of_day(chunk) AS h, MEDIAN(RANGE(speed, 0, 64)) AS m FROM t1 GROUP BY h;", **SURE)
+    found = dict(values(table))
+    assert len(found) == 6
+    assert found[1.0] == pytest.approx(40, abs=0.1)
+    (_, estimate), *_ = table.rows
+    assert (estimate.noise_scale, estimate.interval95, estimate.epsilon) == (None, None, 500)
+
+
+def test_argmax_names_the_best_key():
+    select = "SELECT ARGMAX(plate, {score}) AS best FROM t1 GROUP BY plate WITH KEYS ['a', 'b', 'zz'];"
+    table, certificate = ask(select.format(score="COUNT(*)"), **SURE)
+    assert table.columns == ("best",)
+    assert values(table) == [("a",)]
+    assert certificate.releases[0].cells == 3
+    assert values(ask(select.format(score="SUM(RANGE(speed, 0, 60))"), **SURE)[0]) == [("b",)]
+
+
+def test_argmax_over_hours_is_a_moment():
+    table, _ = ask("SELECT ARGMAX(h, COUNT(*)) AS best FROM (SELECT hour(chunk) AS h FROM t1) GROUP BY h;", **SURE)
+    assert values(table)[0][0] in ("1970-01-01T00:00:00Z", "1970-01-01T03:00:00Z")
+
+
+def test_a_range_of_one_point_needs_no_release():
+    select = (
+        "SELECT AVG(RANGE(speed, 7, 7)), MEDIAN(RANGE(speed, 7, 7)), MAX(RANGE(speed, 7, 7)), VAR(RANGE(speed, 7, 7))"
+        " FROM t1;"
+    )
+    table, _ = ask(select)
+    assert values(table) == [(7.0, 7.0, 7.0, 0.0)]
+    assert table.epsilon == 0

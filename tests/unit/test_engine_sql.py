@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from privid.engine.aggregate import EngineSettings, raw_aggregates
-from privid.engine.sql import aggregate_query
+from privid.engine.raw_sql import aggregate_query
 from privid.engine.tables import build
 from tests.support.queries import certified
 
