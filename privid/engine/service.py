@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -151,7 +151,19 @@ class Engine:
     def result(self, query_id: str) -> Release | None:
         """The stored answer from its public moment on; None before, and without an answer. Raises UnknownQuery."""
         stored = self._ledger.release_of(query_id)
-        return None if stored is None else document.decode(stored)
+        if stored is None:
+            return None
+        release = document.decode(stored)
+        record = self._ledger.query(query_id)
+        if record.reservation_id == record.id:
+            return release
+        # The same question may have come with other aliases: whoever asked reads the answer under their own.
+        plan = self._planner.again(record.text, record.default_epsilon_nano, record.plan)
+        tables = [
+            replace(table, columns=tuple(output.name for output in select.outputs))
+            for table, select in zip(release.tables, plan.script.selects, strict=True)
+        ]
+        return replace(release, query=query_id, tables=tuple(tables))
 
     def cancel(self, query_id: str, actor: str) -> None:
         """Withdraw a query; what had not started is given back. Raises NotCancellable, UnknownQuery."""

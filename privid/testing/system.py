@@ -153,7 +153,7 @@ def memory_mb(pid: int) -> float:
 
 def descendants(pid: int) -> list[int]:
     """Every process below `pid`."""
-    found = []
+    found: list[int] = []
     waiting = [pid]
     while waiting:
         parent = waiting.pop()
