@@ -42,8 +42,13 @@ class Walls:
     rlimits: Mapping[int, int]
 
 
-def prepare(chosen: profile.Profile, proc_fd: int, null_fd: int, last_capability: int, data_bytes: int) -> Walls:
-    """The walls of a profile. Raises OSError if this kernel cannot give what the profile asks for."""
+def prepare(
+    chosen: profile.Profile, proc_fd: int, null_fd: int, last_capability: int, memory: Mapping[int, int]
+) -> Walls:
+    """The walls of a profile; `memory` are the limits that depend on the zygote's size.
+
+    Raises OSError if this kernel cannot give what the profile asks for.
+    """
     abi = landlock.version()
     return Walls(
         proc_fd=proc_fd,
@@ -51,7 +56,7 @@ def prepare(chosen: profile.Profile, proc_fd: int, null_fd: int, last_capability
         ruleset_fd=landlock.read_only_ruleset("/", abi) if chosen.landlock and abi else None,
         seccomp_program=seccomp.program(profile.RULES, profile.X86_64) if chosen.seccomp else None,
         last_capability=last_capability,
-        rlimits={**profile.RLIMITS, resource.RLIMIT_DATA: data_bytes},
+        rlimits={**profile.RLIMITS, **memory},
     )
 
 

@@ -48,6 +48,7 @@ _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.mmap.restype = ctypes.c_void_p
+_libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
@@ -149,12 +150,19 @@ def map_user(proc_fd: int, inside: int, uid: int, gid: int) -> None:
 
 
 def populate(start: int, length: int) -> bool:
-    """Read a file mapping into memory. False if it cannot be (past the end of its file, a guard)."""
+    """Read a mapping in. False if that failed."""
     return int(_libc.madvise(start, length, MADV_POPULATE_READ)) == 0
 
 
-def map_read_only(fd: int, offset: int, length: int) -> None:
-    """Map a part of a file for reading, for the life of this process."""
+def map_read_only(fd: int, offset: int, length: int) -> int:
+    """Map a part of a file for reading, for the life of this process; where it is."""
     prot_read, map_shared, failed = 1, 1, ctypes.c_void_p(-1).value
-    if _libc.mmap(None, length, prot_read, map_shared, fd, offset) == failed:
+    address = _libc.mmap(None, length, prot_read, map_shared, fd, offset)
+    if address == failed:
         raise OSError(ctypes.get_errno(), "mmap of a library")
+    return int(address)
+
+
+def lock(start: int, length: int) -> bool:
+    """Read a mapping in and keep it in memory. False if that is not allowed."""
+    return int(_libc.mlock(start, length)) == 0

@@ -156,7 +156,10 @@ RLIMITS: Mapping[int, int] = {
     resource.RLIMIT_NPROC: limits.GUEST_THREADS,
     resource.RLIMIT_STACK: limits.GUEST_STACK_BYTES,
 }
-"""Hard limits of a guest; RLIMIT_DATA is the zygote's size plus the executable's memory and is added when known."""
+"""Hard limits of a guest; those on memory depend on the zygote's size and are added when it is known."""
+
+ADDRESS_ROOM_BYTES = 512 * 2**20
+"""Addresses beyond a guest's memory: stacks and arenas of threads, which are reserved and mostly never used."""
 
 ENVIRONMENT: Mapping[str, str] = {
     "LANG": "C.UTF-8",

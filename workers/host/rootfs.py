@@ -3,7 +3,8 @@
 Why a copy in memory and not bind mounts: *caches are state*. The first read of a page of a file on disk takes ten
 times as long as the second, and the first look-up of a name that does not exist leaves a negative entry in the
 kernel's directory cache; either is a message from one chunk to the next. Pages of a tmpfs are always resident, and it
-keeps no negative entries. Shared libraries are not copied: the zygote has them mapped, and `warm` reads them in.
+keeps no negative entries. Shared libraries are not copied: the zygote has them mapped, and the warden locks the same
+parts of the same files in memory (`hold`).
 """
 
 import os
@@ -92,33 +93,34 @@ def enter(libraries: Iterable[str]) -> None:
     namespaces.pivot_root(str(root))
 
 
-def _mapped_files(maps: str) -> Iterator[tuple[int, int, str, int, str]]:
-    """Start, length, rights, offset in the file, and path of each readable file mapping in a /proc/self/maps."""
+def mapped_files(maps: str) -> list[tuple[str, int, int]]:
+    """Path, offset and length of each part of a file that a process has mapped, from its /proc/PID/maps."""
+    parts = set()
     for line in maps.splitlines():
         fields = line.split(maxsplit=5)
-        if len(fields) == 6 and fields[5].startswith("/") and fields[1].startswith("r"):
+        if len(fields) == 6 and fields[5].startswith("/"):
             start, end = (int(part, 16) for part in fields[0].split("-"))
-            yield start, end - start, fields[1], int(fields[2], 16), fields[5]
+            parts.add((fields[5], int(fields[2], 16), end - start))
+    return sorted(parts)
 
 
-def map_data_sections(maps: str) -> None:
-    """Map what libraries have mapped for writing once more, for reading: so that `warm` can hold on to it, too.
+def hold(parts: Iterable[tuple[str, int, int]]) -> bool:
+    """Map these parts of files, read them in, and lock them in memory for the life of this process.
 
-    Populating the writable mappings themselves would make every later fork copy their page tables.
+    No chunk is then the first to touch a page of a library, and no page is dropped and read again in between. Locking
+    takes CAP_IPC_LOCK or a generous limit on locked memory; without it (False) the pages are only read and kept mapped,
+    which lasts unless the machine runs short of memory.
     """
-    for _, length, rights, offset, path in _mapped_files(maps):
-        if "w" in rights and Path(path).exists():
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            namespaces.map_read_only(fd, offset, length)
-            os.close(fd)
-
-
-def warm(maps: str) -> None:
-    """Read every file that is mapped into this process (`maps`: its /proc/self/maps), and keep it mapped.
-
-    No chunk is then the first to touch a page of it, and the kernel drops pages that are mapped here only if the
-    machine runs out of memory.
-    """
-    for start, length, rights, _, _ in _mapped_files(maps):
-        if "w" not in rights:
-            namespaces.populate(start, length)
+    locked = True
+    for path, offset, length in parts:
+        if not Path(path).exists():  # deleted since
+            continue
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        length = min(length, os.fstat(fd).st_size - offset)
+        if length > 0:
+            address = namespaces.map_read_only(fd, offset, length)
+            if not namespaces.lock(address, length):
+                namespaces.populate(address, length)
+                locked = False
+        os.close(fd)
+    return locked

@@ -1,8 +1,9 @@
 """The warden of one slot core: starts guests at their time, ends them at their time, and reads what they wrote.
 
 A process of its own, so that no other thread of the server holds it up (see the theory of operation in `zygote`). It
-keeps at most one guest running and one prepared. What guests write is only stored here, up to the public limit, and
-handed to the host as bytes.
+keeps at most one guest running and one prepared. What a guest writes stays in its pipe until it has ended, because how
+soon a reader makes room tells how busy the machine is; only tables too large for a pipe are read while they are
+written. It is handed to the host as bytes, never looked into.
 
 Slotted: a guest is killed `lead_ns` before the next grid time, and its output is passed on at that moment, however
 early it ended. In what is left of the turn the next guest is told to start, and itself waits for the exact moment, so
@@ -12,6 +13,8 @@ Open: a guest starts as soon as the core is free.
 """
 
 import contextlib
+import fcntl
+import json
 import os
 import select
 import signal
@@ -24,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workers.host import channel, namespaces, zygote
+from workers.host import channel, namespaces, rootfs, zygote
 
 CONFIG, SOURCE, TASK, RESULT = b"C", b"P", b"T", b"D"
 READY, BROKEN = zygote.READY, zygote.BROKEN
@@ -36,6 +39,8 @@ DONE, LATE, FAILED = 0, 1, 2
 time (rerun it); the sandbox itself failed (the rest of the message says how)."""
 
 _READ_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 16
+_GREETING_BYTES = 1 + zygote.START_TIME.size
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Guest:
     timeout_ns: int
     rows_fd: int
     go_fd: int
+    read_while_running: bool
     pidfd: int = -1
     pid: int = 0
     ready: bool = False
@@ -85,6 +91,15 @@ class Guest:
         self.rows_fd = self.go_fd = self.pidfd = -1
 
 
+def _pipe_size(wanted: int) -> int:
+    """The size of a pipe for this much output: a power of two that the system allows."""
+    largest = int(Path("/proc/sys/fs/pipe-max-size").read_text())
+    size = _PIPE_BYTES
+    while size < wanted and 2 * size <= largest:
+        size *= 2
+    return size
+
+
 def _pid_of(pidfd: int) -> int:
     for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
         if line.startswith("Pid:"):
@@ -101,6 +116,7 @@ class Warden:
         self._core: int | None = config["core"]
         self._output_limit: int = config["output_limit"]
         self._lead_ns: int = config["lead_ns"]
+        self._pipe_bytes = _pipe_size(self._output_limit + _GREETING_BYTES)
         self._tasks: deque[channel.Message] = deque()
         self._forking: deque[Guest] = deque()
         self._prepared: Guest | None = None
@@ -129,7 +145,7 @@ class Warden:
         watched: list[socket.socket | int] = [self._host, self._zygote]
         for guest in (self._running, self._prepared):
             if guest is not None:
-                if not guest.at_end:
+                if not guest.at_end and (guest.dead or not guest.running or guest.read_while_running):
                     watched.append(guest.rows_fd)
                 if guest.pidfd >= 0 and not guest.dead:
                     watched.append(guest.pidfd)
@@ -150,7 +166,7 @@ class Warden:
 
     def _hear(self, guest: Guest, readable: set[object]) -> None:
         if guest.rows_fd in readable:
-            room = self._output_limit + 1 + zygote.START_TIME.size + 1 - len(guest.output)
+            room = self._output_limit + _GREETING_BYTES + 2 - len(guest.output)
             data = os.read(guest.rows_fd, max(1, min(_READ_BYTES, room)))
             if not data:
                 guest.at_end = True
@@ -220,16 +236,15 @@ class Warden:
         self._prepared = None
 
     def _report_run(self, guest: Guest) -> None:
-        greeting = 1 + zygote.START_TIME.size
         output = bytes(guest.output)
         if guest.overflow:
             self._report(guest, DONE)
-        elif not output.startswith(zygote.STARTED) or len(output) < greeting:
+        elif not output.startswith(zygote.STARTED) or len(output) < _GREETING_BYTES:
             # Our own code in the guest says when it hands over; before that nothing of the analyst's has run.
             self._report(guest, FAILED, b"a guest died before the executable was started")
         else:
             (started,) = zygote.START_TIME.unpack_from(output, 1)
-            self._report(guest, DONE, b"" if guest.killed else output[greeting:], started)
+            self._report(guest, DONE, b"" if guest.killed else output[_GREETING_BYTES:], started)
         guest.close()
 
     def _report(self, guest: Guest, status: int, data: bytes = b"", started_ns: int = 0) -> None:
@@ -241,14 +256,18 @@ class Warden:
     def _prepare(self, task: channel.Message) -> None:
         fields = task.fields
         rows_read, rows_write = os.pipe2(os.O_CLOEXEC)
+        with contextlib.suppress(PermissionError):  # this user has many pipes already
+            fcntl.fcntl(rows_write, fcntl.F_SETPIPE_SZ, self._pipe_bytes)
+        room = fcntl.fcntl(rows_write, fcntl.F_GETPIPE_SZ)
         go_read, go_write = os.pipe2(os.O_CLOEXEC)
         guest = Guest(
-            fields["number"],
-            fields["go_ns"],
-            fields["kill_ns"],
-            fields["timeout_ns"],
+            number=fields["number"],
+            go_ns=fields["go_ns"],
+            kill_ns=fields["kill_ns"],
+            timeout_ns=fields["timeout_ns"],
             rows_fd=rows_read,
             go_fd=go_write,
+            read_while_running=room < self._output_limit + _GREETING_BYTES,
         )
         size = str(fields["frames_bytes"]).encode()
         channel.send(self._zygote, TASK, size, (rows_write, go_read, *task.fds))
@@ -291,6 +310,9 @@ def _serve(host: socket.socket) -> None:
     theirs.close()
     try:
         first = channel.receive(ours)
+        if first.kind == zygote.FILES:
+            rootfs.hold(json.loads(first.payload))
+            first = channel.receive(ours)
         os.waitpid(builder, 0)  # it has forked the zygote, or failed
         if first.kind != READY:
             channel.send(host, BROKEN, first.payload)

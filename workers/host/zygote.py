@@ -30,8 +30,10 @@ socket Z and exits. If the host dies, the warden reads the end of socket H and e
 
 import gc
 import importlib
+import json
 import mmap
 import os
+import resource
 import signal
 import socket
 import struct
@@ -41,13 +43,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workers import wire
+from workers import limits, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
 from workers.host import channel, confine, namespaces, profile, rootfs
 
 READY, STARTED, BROKEN = b"R", b"S", b"X"
 """What trusted code in a guest says on the rows pipe before the analyst's code runs. STARTED comes with the time."""
+FILES = b"F"
+"""What the builder tells the warden before the zygote exists: the parts of files that guests will have mapped."""
 START_TIME = struct.Struct("<q")
 _OUTER_ONLY = namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS
 _ZYGOTE_NAMESPACES = (
@@ -108,7 +112,8 @@ def build(sock: socket.socket, config: Mapping[str, Any], source: bytes) -> NoRe
     try:
         libraries: list[str] = config["libraries"]
         load(libraries)
-        rootfs.map_data_sections(Path("/proc/self/maps").read_text())
+        parts = rootfs.mapped_files(Path("/proc/self/maps").read_text())
+        channel.send(sock, FILES, json.dumps(parts).encode())
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         last_capability = namespaces.last_capability()
@@ -125,6 +130,19 @@ def _read_proc(proc_fd: int, name: str) -> str:
     fd = os.open(f"self/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     with os.fdopen(fd) as file:
         return file.read()
+
+
+def _memory_limits(status: str, memory_bytes: int) -> dict[int, int]:
+    """What a guest may have beyond what it inherits: `memory_bytes` of its own, and room for addresses.
+
+    Addresses are limited as well, since page tables of huge empty mappings are memory that RLIMIT_DATA does not count.
+    """
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if line.endswith(" kB")}
+    room = limits.MAX_SLOT_FRAMES_BYTES + 2 * memory_bytes + profile.ADDRESS_ROOM_BYTES
+    return {
+        resource.RLIMIT_DATA: sizes["VmData"] + memory_bytes,
+        resource.RLIMIT_AS: sizes["VmSize"] + room,
+    }
 
 
 class Zygote:
@@ -146,13 +164,12 @@ class Zygote:
         )
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         self._own_pid_namespace = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
-        data = next(line for line in _read_proc(proc_fd, "status").splitlines() if line.startswith("VmData"))
         self._walls = confine.prepare(
             profile.Profile(**config["profile"]),
             proc_fd,
             null_fd,
             last_capability,
-            int(data.split()[1]) * 1024 + config["memory_bytes"],
+            _memory_limits(_read_proc(proc_fd, "status"), config["memory_bytes"]),
         )
 
     def _check_one_thread(self) -> None:
@@ -166,7 +183,6 @@ class Zygote:
         """Serve until the warden closes its end."""
         try:
             self._check_one_thread()
-            rootfs.warm(_read_proc(self._walls.proc_fd, "maps"))
             gc.collect()
             gc.freeze()  # or the collector writes to every object in every guest, and copies their pages
             channel.send(self._sock, READY)

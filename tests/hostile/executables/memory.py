@@ -108,3 +108,13 @@ def attack_remap(chunk):
     return through(
         remap_file_pages=call(216, page, 4096, 0, 0, 0), pkey=call(330, 0, 0), migrate=call(279, 1, 0, 0, 0, 0, 0)
     )
+
+
+def attack_page_tables(chunk):
+    """Empty read-only mappings cost nothing but their page tables; 64 TiB of them would be 128 GiB of tables."""
+    got = 0
+    for _ in range(64 * 1024):
+        if call(9, 0, 1 << 30, 1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) < 0:
+            break
+        got += 1
+    return "" if got < 16 else f"{got} GiB of addresses"
