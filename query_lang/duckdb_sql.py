@@ -220,7 +220,17 @@ def clip(arg: exp.Expression, low: Fraction, high: Fraction, default: Fraction) 
     """RANGE: NULL and what is not finite become the default, then the value is clipped. The argument is written once.
 
     NaN is the greatest DOUBLE in DuckDB and infinity next, so after replacing both ends the rest is a comparison.
+    A plain column may be written often, and then one comparison settles most rows.
     """
+    if isinstance(arg, exp.Column):
+        inside = exp.Between(this=arg.copy(), low=number(low), high=number(high))
+        missing = exp.Or(
+            this=exp.Is(this=arg.copy(), expression=exp.Null()),
+            expression=exp.Not(this=func("isfinite", arg.copy())),
+        )
+        below = exp.LT(this=arg.copy(), expression=number(low))
+        filler = number(min(max(default, low), high))
+        return case([(inside, arg), (missing, filler), (below, number(low))], number(high))
     finite = arg
     for word in ("nan", "inf", "-inf"):
         finite = func("nullif", finite, _cast(exp.Literal.string(word), exp.DType.DOUBLE))

@@ -100,7 +100,7 @@ def _released(sensitivity: Sensitivity, i: int, prepared: Rows) -> list[exp.Expr
     summed = total(ticks, condition)
     if sensitivity.method in (Method.SUM, Method.AVG_EXACT):
         return [summed]
-    rows = filtered(func("count", ticks.copy()), condition)
+    rows = filtered(func("count", ticks.copy() if sensitivity.nullable else exp.Star()), condition)
     if sensitivity.method is Method.AVG_VECTOR:
         return [summed, rows]
     return [summed, rows, total(_squares(value.copy(), sensitivity.range), condition)]

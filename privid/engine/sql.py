@@ -54,6 +54,7 @@ from query_lang.logical import (
     Limit,
     Literal,
     Project,
+    Range,
     SetKind,
     SetOperation,
     Source,
@@ -93,7 +94,8 @@ class Renderer:
         group or a set would keep depended on the order of rows.
         """
         rendered = functions.render(expr, lambda column: relation.column(column.name), self.window)
-        if expr.type is not DataType.NUMBER or isinstance(expr, Column | Literal):
+        plain = expr.arg if isinstance(expr, Range) else expr
+        if expr.type is not DataType.NUMBER or isinstance(plain, Column | Literal):
             return rendered
         return exp.Paren(this=exp.Add(this=rendered, expression=number(Fraction(0))))
 
@@ -266,7 +268,7 @@ class Renderer:
                 return filtered(func("quantile_disc", value, number(q)), condition)
         ticks = as_ticks(value)
         summed = filtered(func("sum", ticks), condition)
-        rows = cast(filtered(func("count", ticks.copy()), condition), DOUBLE)
+        rows = cast(filtered(func("count", ticks.copy() if nullable else exp.Star()), condition), DOUBLE)
         match call.function:
             case Function.SUM:
                 filled = func("coalesce", summed, cast(exp.Literal.number(0), HUGEINT))
