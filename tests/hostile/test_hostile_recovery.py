@@ -173,6 +173,16 @@ def test_a_library_that_cannot_be_loaded_is_a_clear_refusal(monkeypatch: pytest.
     assert own_state() == before
 
 
+def test_a_worker_can_be_closed_while_it_starts() -> None:
+    before = own_state()
+    pool = make_pool()
+    pool._lanes = [pool._lane(0)]
+    started = time.monotonic()
+    pool.close()
+    assert time.monotonic() - started < 10
+    assert own_state() == before
+
+
 def test_the_root_can_be_built_from_any_place() -> None:
     assert len(list(rootfs.files(()))) > 500
 

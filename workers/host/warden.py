@@ -304,25 +304,40 @@ def _serve(host: socket.socket) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     builder = os.fork()
     if builder == 0:
+        namespaces.prctl(namespaces.PR_SET_PDEATHSIG, signal.SIGKILL)
         ours.close()
         host.close()
         zygote.build(theirs, config, source)
     theirs.close()
     try:
-        first = channel.receive(ours)
+        first = _building(host, ours)
         if first.kind == zygote.FILES:
             rootfs.hold(json.loads(first.payload))
-            first = channel.receive(ours)
+            first = _building(host, ours)
         os.waitpid(builder, 0)  # it has forked the zygote, or failed
         if first.kind != READY:
             channel.send(host, BROKEN, first.payload)
             return
         channel.send(host, READY)
         Warden(host, ours, config).run()
+    except _HostGoneError:
+        os.kill(builder, signal.SIGKILL)  # it may be in the middle of a long import
     except channel.ClosedError:
         channel.send(host, BROKEN, b"the zygote ended unexpectedly")
     finally:
         ours.close()  # the zygote ends, and every guest with it
+
+
+class _HostGoneError(Exception):
+    """The host closed its end before the zygote was there."""
+
+
+def _building(host: socket.socket, ours: socket.socket) -> channel.Message:
+    """The next message of the builder. The host says nothing before the worker is ready."""
+    readable, _, _ = select.select([host, ours], [], [])
+    if host in readable:
+        raise _HostGoneError
+    return channel.receive(ours)
 
 
 def _reap() -> None:
