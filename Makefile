@@ -10,6 +10,7 @@ VENV ?= .venv
 EXTRAS ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
+DOCKER_CHECK_ARGS ?=
 
 PARALLEL := unit contracts properties statistical
 ALONE := hostile integration acceptance
@@ -67,7 +68,7 @@ docs: $(BASE)  ## regenerate the reference pages that are taken from the code
 	$(BIN)/python scripts/generate_reference.py
 
 docker-check:  ## run the Dockerfiles' steps in a scratch root file system (root, debootstrap; minutes)
-	$(PYTHON) scripts/check_dockerfiles.py
+	$(PYTHON) scripts/check_dockerfiles.py --report docs/results/docker.md $(DOCKER_CHECK_ARGS)
 
 system:  ## install the system libraries that OpenCV needs (Debian and Ubuntu; root)
 	apt-get update -q
