@@ -39,6 +39,13 @@ def test_examples_parse(page: Path) -> None:
         yaml.safe_load(body)
 
 
+def test_the_detector_of_the_how_to_works_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    detector, trial = blocks(DOCS / "how-to" / "write-a-detector.md", "python")
+    names: dict[str, object] = {}
+    exec(detector + trial, names)
+    assert capsys.readouterr().out.strip() == "{'things': 0.0}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_queries_mean_something(page: Path) -> None:
     plaza = CameraSchema(name="plaza", timezone="UTC", width=768, height=576, fps=Fraction(10))
