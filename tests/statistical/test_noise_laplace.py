@@ -9,8 +9,8 @@ import pytest
 from privid.privacy import mechanisms, rng
 
 DRAWS = 60_000
-CRITICAL = 60.0
-"""Above it a chi-squared variable of 20 degrees of freedom lies with probability below 1e-5."""
+CRITICAL = 1.0
+"""`misfit` is above it with probability 1e-6 if the sampler is right."""
 
 
 def quantiles(scale: float, parts: int = 21) -> list[int]:
@@ -33,7 +33,7 @@ def cumulative(k: int, scale: float) -> float:
 
 
 def misfit(drawn: list[int], scale: float) -> float:
-    """Chi-squared over 21 parts, scaled to 20 degrees of freedom."""
+    """Chi-squared over about 21 parts, as a share of its critical value (Wilson and Hilferty's approximation)."""
     cuts = quantiles(scale)
     bounds = [0.0, *(cumulative(cut, scale) for cut in cuts), 1.0]
     counts = [0] * (len(cuts) + 1)
@@ -44,7 +44,8 @@ def misfit(drawn: list[int], scale: float) -> float:
     for count, low, high in zip(counts, bounds, bounds[1:], strict=False):
         expected = total * (high - low)
         chi2 += (count - expected) ** 2 / expected
-    return chi2 * 20 / len(cuts)
+    part = 2 / (9 * len(cuts))
+    return chi2 / (len(cuts) * (1 - part + 4.75 * math.sqrt(part)) ** 3)
 
 
 @pytest.mark.parametrize("scale", [2.5, 70.0000005, 70.0 * 2**20])

@@ -231,3 +231,10 @@ def test_a_range_of_one_point_needs_no_release():
     table, _ = ask(select)
     assert values(table) == [(7.0, 7.0, 7.0, 0.0)]
     assert table.epsilon == 0
+
+
+def test_sums_beyond_32_and_53_bits_are_exact(noise):
+    rows = dict.fromkeys(range(6), (("a", 2.0**33, True), ("a", 2.0**-20, True)))
+    table, _ = ask("SELECT SUM(RANGE(speed, 0, 1e10)) FROM t1;", rows, epsilon=100)
+    assert noise.calls[0][0] == [6 * (2**53 + 1)]
+    assert values(table) == [(float(Fraction(6 * (2**53 + 1), 2**20)),)]

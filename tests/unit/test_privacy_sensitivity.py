@@ -115,6 +115,18 @@ def test_a_key_trusted_for_one_source_bounds_only_that_source():
     assert influence(listed, "t2", **terms) == 4
 
 
+def test_a_table_on_both_sides_of_a_join_takes_the_trust_of_other_columns():
+    # A slot is on the right of rows whose left chunk is another one of its hour.
+    joined = (
+        "SELECT a.chunk AS c FROM (SELECT hour(chunk) AS h, chunk FROM t1) AS a"
+        " JOIN (SELECT hour(chunk) AS h, plate FROM {right}) AS b ON a.h = b.h"
+    )
+    groups = f"SELECT SUM(RANGE(n, 0, 1)) FROM (SELECT c, COUNT(*) AS n FROM ({joined}) GROUP BY c);"
+    terms = {"rows": "1 ROWS", "hours": 4, "chunk": 1800}
+    assert influence(groups.format(right="t2"), "t1", **terms) == 1
+    assert influence(groups.format(right="t1"), "t1", **terms) == 8
+
+
 def test_listed_keys_bound_only_what_is_listed_for_that_source():
     # n_B counts the listed combinations; a slot may still change all of them, so w of the sum is not 1 but min(2r, 3).
     groups = "(SELECT plate, COUNT(*) AS n FROM t1 GROUP BY plate WITH KEYS ['a', 'b', 'c'])"
