@@ -38,13 +38,10 @@ class Walls:
     null_fd: int
     ruleset_fd: int | None
     seccomp_program: bytes | None
-    last_capability: int
     rlimits: Mapping[int, int]
 
 
-def prepare(
-    chosen: profile.Profile, proc_fd: int, null_fd: int, last_capability: int, memory: Mapping[int, int]
-) -> Walls:
+def prepare(chosen: profile.Profile, proc_fd: int, null_fd: int, memory: Mapping[int, int]) -> Walls:
     """The walls of a profile; `memory` are the limits that depend on the zygote's size.
 
     Raises OSError if this kernel cannot give what the profile asks for.
@@ -55,7 +52,6 @@ def prepare(
         null_fd=null_fd,
         ruleset_fd=landlock.read_only_ruleset("/", abi) if chosen.landlock and abi else None,
         seccomp_program=seccomp.program(profile.RULES, profile.X86_64) if chosen.seccomp else None,
-        last_capability=last_capability,
         rlimits={**profile.RLIMITS, **memory},
     )
 
@@ -83,7 +79,7 @@ def confine(walls: Walls, rows_fd: int, go_fd: int) -> None:
     _fix_descriptors(rows_fd, go_fd, walls.null_fd)
     for limit, value in walls.rlimits.items():
         resource.setrlimit(limit, (value, value))
-    namespaces.drop_capabilities(walls.last_capability)
+    namespaces.drop_capabilities()
     # After the last change of credentials, which would clear it.
     namespaces.prctl(namespaces.PR_SET_PDEATHSIG, signal.SIGKILL)
     namespaces.prctl(namespaces.PR_SET_DUMPABLE, 0)

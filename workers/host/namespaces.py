@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-from pathlib import Path
 
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
@@ -25,7 +24,6 @@ _MOUNT_ATTR_ATIME = 0x70
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
-PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -119,17 +117,10 @@ def sethostname(name: bytes) -> None:
     _check(_libc.sethostname(ctypes.c_char_p(name), ctypes.c_size_t(len(name))), "sethostname")
 
 
-def last_capability() -> int:
-    """The highest capability that this kernel knows."""
-    return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-
-
-def drop_capabilities(last: int) -> None:
-    """Give up every capability in every set, for good."""
+def drop_capabilities() -> None:
+    """Give up every capability, for good: no way to raise one is left (and with no-new-privs no exec gives any)."""
     prctl(PR_SET_SECUREBITS, SECUREBITS_LOCKED)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    for capability in range(last + 1):
-        prctl(PR_CAPBSET_DROP, capability)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     sets = (ctypes.c_uint32 * 6)()
     syscall(_NUMBERS["capset"], ctypes.byref(header), ctypes.byref(sets), what="capset")

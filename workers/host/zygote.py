@@ -116,10 +116,10 @@ def build(sock: socket.socket, config: Mapping[str, Any], source: bytes) -> NoRe
         channel.send(sock, FILES, json.dumps(parts).encode())
         proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        last_capability = namespaces.last_capability()
+        _check_one_thread(proc_fd)
         enter_namespaces(libraries, config["uid"], proc_fd)
         if os.fork() == 0:
-            Zygote(sock, config, source, proc_fd, null_fd, last_capability).run()
+            Zygote(sock, config, source, proc_fd, null_fd).run()
         os._exit(0)
     except Exception as error:  # noqa: BLE001  whatever it is, the host must hear of it
         channel.send(sock, BROKEN, f"{type(error).__name__}: {error}".encode())
@@ -130,6 +130,14 @@ def _read_proc(proc_fd: int, name: str) -> str:
     fd = os.open(f"self/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     with os.fdopen(fd) as file:
         return file.read()
+
+
+def _check_one_thread(proc_fd: int) -> None:
+    task = os.open("self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc_fd)
+    threads = len(os.listdir(task))  # noqa: PTH208  pathlib takes no descriptor
+    os.close(task)
+    if threads != 1:
+        raise RuntimeError(f"a library started {threads - 1} threads in the zygote; they would not survive a fork")
 
 
 def _memory_limits(status: str, memory_bytes: int) -> dict[int, int]:
@@ -155,7 +163,6 @@ class Zygote:
         source: bytes,
         proc_fd: int,
         null_fd: int,
-        last_capability: int,
     ) -> None:
         self._sock = sock
         self._source = source
@@ -168,21 +175,13 @@ class Zygote:
             profile.Profile(**config["profile"]),
             proc_fd,
             null_fd,
-            last_capability,
             _memory_limits(_read_proc(proc_fd, "status"), config["memory_bytes"]),
         )
-
-    def _check_one_thread(self) -> None:
-        task = os.open("self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._walls.proc_fd)
-        threads = len(os.listdir(task))  # noqa: PTH208  pathlib takes no descriptor
-        os.close(task)
-        if threads != 1:
-            raise RuntimeError(f"a library started {threads - 1} threads in the zygote; they would not survive a fork")
 
     def run(self) -> NoReturn:
         """Serve until the warden closes its end."""
         try:
-            self._check_one_thread()
+            _check_one_thread(self._walls.proc_fd)
             gc.collect()
             gc.freeze()  # or the collector writes to every object in every guest, and copies their pages
             channel.send(self._sock, READY)
