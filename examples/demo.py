@@ -24,12 +24,10 @@ from privid.video.chunking import Chunk
 from privid.video.frames import ChunkFrames, read_chunks
 from privid.video.store import SegmentStore
 from query_lang.units import parse_moment
+from workers.detectors import background as detector
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "demo"
-sys.path.insert(0, str(HERE / "people"))
-import people  # noqa: E402  # the example's own detector, run here without any sandbox
-
 START = "2026-09-01T13:00:00Z"
 REPEAT = 31
 CLIP_SECONDS = 79.5
@@ -90,15 +88,15 @@ class Demo:
         )
         counts, clip = [], []
         for chunk in found:
-            pictures = [people.reduce(frame) for frame in pixels(chunk)]
-            counts.append(mean_count(pictures, people.background(pictures)))
+            pictures = [detector.reduce(frame) for frame in pixels(chunk)]
+            counts.append(mean_count(pictures, detector.background(pictures)))
             if chunk.index < CLIP_SECONDS // CHUNK_SECONDS:
                 clip += pictures
         database.dispose()
         by_chunk = [counts[i % PERIOD] for i in range(CHUNKS)]
         self.quarters = [fmean(by_chunk[i : i + QUARTER]) for i in range(0, CHUNKS, QUARTER)]
         self.average = fmean(by_chunk)
-        self.whole_clip = mean_count(clip, people.background(clip))
+        self.whole_clip = mean_count(clip, detector.background(clip))
         self.own_chunks = fmean(counts[: int(CLIP_SECONDS // CHUNK_SECONDS)])
 
     def tell_truth(self) -> None:
@@ -137,7 +135,7 @@ def pixels(chunk: ChunkFrames) -> np.ndarray:
 
 def mean_count(pictures: list[np.ndarray], background: np.ndarray) -> float:
     """People a frame, on average."""
-    return fmean(people.count(picture, background) for picture in pictures)
+    return fmean(detector.count_moving(picture, background) for picture in pictures)
 
 
 def memory_or_none(pid: int) -> float | None:

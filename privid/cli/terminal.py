@@ -39,11 +39,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 class InputError(Exception):
     """Something that the caller can change. `hint` says how."""
 
+    status = INPUT
+
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
+
+
+class FailureError(InputError):
+    """A failure of the system, in words."""
+
+    status = SYSTEM
 
 
 def stdout() -> Console:
@@ -264,7 +272,7 @@ def _status(app: typer.Typer) -> int:
     except TextError as error:
         return _text_error(error)
     except InputError as error:
-        return fail(INPUT, error.code, error.message, error.hint)
+        return fail(error.status, error.code, error.message, error.hint)
     except PolicyFileError as error:
         return fail(INPUT, "policy", str(error), "see the reference of policy files")
     except BadAddress as error:
