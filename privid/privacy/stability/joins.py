@@ -28,6 +28,8 @@ from privid.privacy.stability.unions import same_function
 from query_lang.logical import Column, Expr, Join, JoinKind
 
 _NOTHING = Influence(0, 0, 0, 1)
+MOST_ROWS = 1_000_000_000
+"""A join that could have more rows is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ def join(relation: Join, left: State, right: State, bases: Bases) -> State:
             "a join needs at most one row for each key on both sides, or a trusted key (INNER only)",
             "GROUP BY the joined columns, and nothing else, in a subquery on each side.",
         )
+    _check_size(relation, left, right, one_a_key)
     influence = {}
     for base in {**left.influence, **right.influence}:
         before = (left.influence.get(base, _NOTHING), right.influence.get(base, _NOTHING))
@@ -76,6 +79,26 @@ def _check_types(relation: Join, left: State, right: State) -> None:
     for one, two in relation.on:
         if left.columns[one].type is not right.columns[two].type:
             raise Refusal("join_types", "joined columns have the same type", "Convert one side in a subquery.")
+
+
+def _check_size(relation: Join, left: State, right: State, one_a_key: bool) -> None:
+    """The most rows that the join can have, whatever the video shows, are few enough to be computed in public time."""
+    rows = [multiplicity(side, ()) for side in (left, right)]
+    if one_a_key:
+        most = sum(rows)
+    else:
+        keys = zip(*relation.on, strict=True)
+        i, j = (
+            multiplicity(side, tuple(Column(name, side.columns[name].type) for name in names))
+            for side, names in zip((left, right), keys, strict=True)
+        )
+        most = min(rows[0] * j, rows[1] * i)
+    if most > MOST_ROWS:
+        raise Refusal(
+            "join_too_large",
+            f"a join could have {most:,} rows, more than {MOST_ROWS:,}",
+            "Join by shorter bins of time, or aggregate both sides first.",
+        )
 
 
 def _covers(side: State, names: set[str]) -> bool:
