@@ -136,7 +136,11 @@ def test_the_claim_of_a_release_is_reached(name):
 
 OTHERS = {2: (A, B), 3: (C, D)}
 SHIFT = "CASE plate WHEN 'a' THEN 'c' WHEN 'b' THEN 'd' WHEN 'e' THEN 'a' WHEN 'f' THEN 'b' ELSE plate || plate END"
-LETTERS = "(SELECT DISTINCT CASE hour_of_day(chunk) WHEN 0 THEN 'a' WHEN 1 THEN 'b' WHEN 2 THEN 'c' ELSE 'd' END AS k FROM t2)"
+LETTERS = (
+    "(SELECT DISTINCT CASE WHEN h = 0 THEN 'a' WHEN h = 1 THEN 'b' WHEN h = 2 THEN 'c' ELSE 'd' END AS k"
+    " FROM (SELECT hour_of_day(chunk) AS h FROM t2))"
+)
+ONCE = "(SELECT DISTINCT plate AS k FROM t1)"
 E, F = ("e", 0.0, True), ("f", 0.0, True)
 
 SEEN = {"a": 1, "b": 3, "c": 5, "d": 7, **{f"seen {n}": n for n in range(1, 9)}}
@@ -194,12 +198,12 @@ RELATIONS = {
         2 / 3,
     ),
     "LEFT JOIN, the right side alone: 2*r_R": (
-        f"SELECT l.k AS k, r.k AS o FROM {LETTERS} AS l LEFT JOIN (SELECT DISTINCT plate AS k FROM t1) AS r ON l.k = r.k",
+        f"SELECT l.k AS k, r.k AS o FROM {LETTERS} AS l LEFT JOIN {ONCE} AS r ON l.k = r.k",
         {0: (A, B)},
         {0: (C, D)},
     ),
     "FULL JOIN, the left side alone: 2*r_L": (
-        f"SELECT l.k AS k, r.k AS o FROM (SELECT DISTINCT plate AS k FROM t1) AS l FULL JOIN {LETTERS} AS r ON l.k = r.k",
+        f"SELECT l.k AS k, r.k AS o FROM {ONCE} AS l FULL JOIN {LETTERS} AS r ON l.k = r.k",
         {0: (A, B)},
         {0: (C, D)},
     ),
