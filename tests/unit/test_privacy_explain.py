@@ -7,7 +7,8 @@ import pytest
 from privid.domain.policy import CameraPolicy
 from privid.privacy.certificate import certify
 from privid.privacy.explain import to_json
-from tests.support.queries import certified, compiled, policy
+from query_lang import CameraSchema, Catalog, compile_script
+from tests.support.queries import certified, compiled, policy, tables
 
 
 def explained(select: str, *, epsilon: float = 1.0, policies: CameraPolicy | None = None, **terms) -> dict:
@@ -114,6 +115,22 @@ def test_two_cameras_share_one_release():
     assert [charge["camera"] for charge in found["charges"]] == ["cam1", "cam2"]
     # One release costs an event at most its epsilon over all cameras that it reads.
     assert sum(charge["epsilon"] for charge in found["charges"]) <= 1.0
+
+
+def test_two_tables_of_one_camera_are_two_sources():
+    # Trap: the maximum instead of the sum over the sources of a camera undercharges.
+    text = tables("t1") + tables("t1", chunk=10).replace("chunkst1", "c").replace("INTO t1", "INTO other")
+    text += "SELECT COUNT(*) FROM (SELECT plate FROM t1 UNION ALL SELECT plate FROM other);"
+    script = compile_script(text, Catalog({"cam1": CameraSchema("cam1")}))
+    certificate = certify(script, {"cam1": policy()}, 10**9)
+    (release,) = certificate.releases
+    assert [source.base.touched_slots for source in release.sources] == [7, 4]
+    assert release.delta == 70 + 40
+    (charge,) = certificate.charges
+    assert [loss.grid.chunk_us for loss in charge.losses] == [5_000_000, 10_000_000]
+    found = to_json(certificate, {"cam1": policy()})
+    assert found["charges"][0]["epsilon"] == pytest.approx(1, abs=1e-7)
+    assert found["chunks"] == 8640 + 4320
 
 
 def test_a_public_value_has_no_noise_and_no_charge():
