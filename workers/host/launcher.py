@@ -15,6 +15,8 @@ from workers.host import cgroups, channel, profile, warden
 _IMPORT_ROOT = Path(__file__).resolve().parents[2]
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from workers.host.warden import main; main()"
 _CLOSE_SECONDS = 20
+_PASSED_ON = ("LD_LIBRARY_PATH",)
+"""Without it the interpreter may not start where it is installed in an unusual place."""
 
 
 _CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN = 6, 7, 21
@@ -62,12 +64,13 @@ class Worker:
         command = [sys.executable, "-I", "-c", _BOOT, str(_IMPORT_ROOT), str(theirs.fileno())]
         self._process = subprocess.Popen(
             command,
-            env=dict(profile.ENVIRONMENT),
+            env={**profile.ENVIRONMENT, **{name: os.environ[name] for name in _PASSED_ON if name in os.environ}},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None,
             pass_fds=(theirs.fileno(),),
             cwd="/",
+            start_new_session=True,  # an interrupt from the terminal is the host's to deal with
         )
         theirs.close()
         self.ready = False

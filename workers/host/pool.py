@@ -231,8 +231,9 @@ class LocalPool:
         """Run `total` slots and call `on_rows(slot.index, rows)` once for each, in no particular order.
 
         `slots` is read in a thread of its own, in the order of the grid; it may be a part of a PROCESS (what is left
-        after a crash). `start_ns` is the grid's first moment on CLOCK_MONOTONIC, None for as soon as some slots are
-        ready; `reserve_turns` as in the public schedule. `stop` ends the run early.
+        after a crash). `start_ns` is the grid's first moment on CLOCK_MONOTONIC. None: as soon as some slots are ready,
+        for trying out only, as that moment tells how long decoding took. `reserve_turns` as in the public schedule.
+        `stop` ends the run early.
 
         Raises SlotsLate (some slots had no turn), SandboxBroken (our failure, twice on one slot), Stopped, ValueError
         (a malformed slot), and whatever `slots` or `on_rows` raise. After an exception the pool is closed.
