@@ -3,7 +3,7 @@ section 1)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from privid.domain.budget import Grid
 from privid.domain.policy import NO_MASK, CameraPolicy
@@ -69,6 +69,11 @@ class Base:
     def touched_slots(self) -> int:
         """M = g * Mc."""
         return self.grid.touched_slots(self.segment_us)
+
+    def between(self, first: int, last: int) -> Grid:
+        """The grid of the chunks from `first` to `last`."""
+        begin = self.grid.begin_us + first * self.grid.period_us
+        return replace(self.grid, begin_us=begin, count=last - first + 1)
 
     @property
     def slots(self) -> int:

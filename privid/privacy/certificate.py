@@ -7,10 +7,10 @@ step 1). The engine releases exactly what it says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from privid.domain.budget import Charge, Loss
+from privid.domain.budget import Charge, Grid, Loss
 from privid.domain.policy import ISOLATIONS, CameraPolicy
 from privid.domain.schedule import PublicSchedule
 from privid.domain.units import epsilon
@@ -21,12 +21,15 @@ from privid.privacy.rng import MAX_LAPLACE_SCALE
 from privid.privacy.sensitivity import Component, Method, Sensitivity, measure
 from privid.privacy.stability import State, analyse
 from privid.privacy.stability.groups import PublicKeys, public_keys
+from privid.privacy.stability.slots import active_runs
 from query_lang.errors import QueryError
 from query_lang.logical import Column, Process, Script, Select
 
 ENFORCED_ISOLATION = "fork"
 """The strongest isolation that this version enforces."""
 
+MOST_GRIDS = 64
+"""A release is charged to at most so many separate stretches of a source; more are charged as one."""
 MOST_CHOICES = 1_000
 """A choice takes milliseconds, each group's its own."""
 
@@ -35,19 +38,26 @@ MOST_CHOICES = 1_000
 class SourceShare:
     """One source of one release: `influence` is w, `cap` the bound per segment (None: not below M*w).
 
-    `q` and `Q` are what the ledger charges, in nano-epsilon: a touched slot, a segment.
+    Only chunks of `grids` can move the release; no segment touches two of these grids. `q` and `Q` are what the ledger
+    charges, in nano-epsilon: a touched slot, a segment.
     """
 
     base: Base
+    grids: tuple[Grid, ...]
     influence: Fraction
     cap: Fraction | None
     q: int
     Q: int | None
 
     @property
-    def loss(self) -> Loss:
-        """The charge of this source."""
-        return Loss(self.base.mask, self.q, self.Q, self.base.grid)
+    def touched(self) -> int:
+        """M: the most slots of these grids that one segment touches."""
+        return _touched(self.base, self.grids)
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """The charges of this source."""
+        return tuple(Loss(self.base.mask, self.q, self.Q, grid) for grid in self.grids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,11 +170,12 @@ def _duration(base: Base, policy: CameraPolicy) -> int:
 def _losses(camera: str, selects: tuple[SelectCertificate, ...]) -> tuple[Loss, ...]:
     """Every release's loss through each of its sources on a camera. Each SELECT charges, also for a table it shares."""
     return tuple(
-        source.loss
+        loss
         for select in selects
         for release in select.releases
         for source in release.sources
         if source.base.camera == camera and source.q > 0
+        for loss in source.losses
     )
 
 
@@ -185,7 +196,8 @@ def _select(script: Script, select: Select, bases: Mapping[str, Base], default_e
                     "Group by longer bins of time, or list fewer keys.",
                     call.span,
                 )
-            calibration = _calibrated(sensitivity, bases, each, len(aggregate.aggregates))
+            moved = _narrowed(sensitivity, bases)
+            calibration = _calibrated(sensitivity, moved, each, len(aggregate.aggregates))
             releases.append(
                 ReleaseCertificate(
                     select=select.index,
@@ -196,8 +208,7 @@ def _select(script: Script, select: Select, bases: Mapping[str, Base], default_e
                     scale=calibration.scale,
                     delta=calibration.delta,
                     sources=tuple(
-                        SourceShare(bases[name], moved.w, moved.cap, q, cap)
-                        for (name, moved), (q, cap) in zip(sensitivity.moved.items(), calibration.rates, strict=True)
+                        replace(share, q=q, Q=cap) for share, (q, cap) in zip(moved, calibration.rates, strict=True)
                     ),
                 )
             )
@@ -206,11 +217,31 @@ def _select(script: Script, select: Select, bases: Mapping[str, Base], default_e
     return SelectCertificate(select, inner, keys, total, tuple(releases))
 
 
-def _calibrated(sensitivity: Sensitivity, bases: Mapping[str, Base], budget: int, aggregates: int) -> Calibration:
-    shares = [
-        Share(moved.w, moved.cap, bases[name].touched_slots, bases[name].segments)
-        for name, moved in sensitivity.moved.items()
-    ]
+def _narrowed(sensitivity: Sensitivity, bases: Mapping[str, Base]) -> tuple[SourceShare, ...]:
+    """The sources with the chunks that can move the release: a filter on `chunk` narrows what is charged."""
+    found = []
+    for name, moved in sensitivity.moved.items():
+        base, active = bases[name], sensitivity.rows.influence[name].active
+        grids: tuple[Grid, ...] = (base.grid,)
+        if active is not None:
+            runs = active_runs(base, active)
+            grids = tuple(base.between(*run) for run in runs[:MOST_GRIDS])
+            if len(runs) > MOST_GRIDS:
+                grids = (base.between(runs[0][0], runs[-1][1]),)
+        w = moved.w if grids else Fraction(0)
+        bounded = moved.cap is not None and moved.cap < _touched(base, grids) * w
+        found.append(SourceShare(base, grids, w, moved.cap if bounded else None, 0, None))
+    return tuple(found)
+
+
+def _touched(base: Base, grids: tuple[Grid, ...]) -> int:
+    return max((grid.touched_slots(base.segment_us) for grid in grids), default=0)
+
+
+def _calibrated(
+    sensitivity: Sensitivity, sources: tuple[SourceShare, ...], budget: int, aggregates: int
+) -> Calibration:
+    shares = [Share(source.influence, source.cap, source.touched, source.base.segments) for source in sources]
     try:
         calibration = calibrate(shares, budget)
     except TooSmallError as error:

@@ -100,15 +100,16 @@ def value_scale(release: ReleaseCertificate) -> float | None:
 
 def _source(source: SourceShare) -> dict[str, Any]:
     base = source.base
+    first = source.grids[0] if source.grids else base.grid
     return {
         "table": base.name,
         "camera": base.camera,
         "mask": base.mask,
-        "chunks": base.grid.count,
-        "begin_us": base.grid.begin_us,
+        "chunks": sum(grid.count for grid in source.grids),
+        "begin_us": first.begin_us,
         "chunk_us": base.grid.chunk_us,
         "period_us": base.grid.period_us,
-        "touched_per_segment": base.touched_slots,
+        "touched_per_segment": source.touched,
         "segments": base.segments,
         "influence": float(source.influence),
         "cap": None if source.cap is None else float(source.cap),

@@ -194,6 +194,8 @@ def check_slot(state: State, base: Base, slot: int, before: Counter, after: Coun
     """One slot changed: r, net, trust and lip hold."""
     claim = state.influence[base.name]
     move = Move.between(before, after)
+    if claim.active is not None and _value_at(base, slot, claim.active) is not True:
+        assert move.rows == 0, "a slot that is not active moved something"
     assert move.rows <= claim.r, f"{move} but r = {claim.r}"
     assert move.net <= claim.net, f"{move} but net = {claim.net}"
     touched = (before - after) + (after - before)

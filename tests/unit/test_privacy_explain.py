@@ -10,6 +10,8 @@ from privid.privacy.explain import to_json
 from query_lang import CameraSchema, Catalog, compile_script
 from tests.support.queries import certified, compiled, policy, tables
 
+RENAMED = "(SELECT chunk AS c, plate FROM t1)"
+
 
 def explained(select: str, *, epsilon: float = 1.0, policies: CameraPolicy | None = None, **terms) -> dict:
     script, certificate = certified(select, epsilon=epsilon, policies=policies, **terms)
@@ -188,3 +190,50 @@ def test_the_expected_error_is_that_of_the_value():
     (vector,) = explained("SELECT AVG(RANGE(speed, 0, 9)) FROM t1;")["releases"]
     assert vector["expected_error"] is None
     assert vector["interval95"] is None
+
+
+def test_a_filter_on_chunk_narrows_what_is_charged():
+    hour = 3_600_000_000
+    first = "chunk >= TIMESTAMP '1970-01-01T03:00:00Z' AND chunk < TIMESTAMP '1970-01-01T04:00:00Z'"
+    found = explained(f"SELECT COUNT(*) FROM t1 WHERE {first};")
+    (source,) = found["releases"][0]["sources"]
+    assert (source["begin_us"], source["chunks"], source["touched_per_segment"]) == (3 * hour, 720, 7)
+    profile = found["charges"][0]["profile"]
+    assert profile[0][0] == 3 * hour - 29_999_999
+    assert profile[-1][1] == 4 * hour
+    for other in (
+        f"SELECT COUNT(*) FILTER (WHERE {first}) FROM t1;",
+        f"SELECT COUNT(*) FROM (SELECT DISTINCT plate FROM {RENAMED} WHERE {first.replace('chunk', 'c')});",
+        "SELECT COUNT(*) FROM t1 WHERE hour_of_day(chunk) = 3;",
+        f"SELECT COUNT(*) FROM (SELECT plate FROM t1 WHERE {first} UNION ALL SELECT plate FROM t1 WHERE {first});",
+    ):
+        assert explained(other)["releases"][0]["sources"][0]["chunks"] == 720, other
+
+
+def test_what_is_not_a_function_of_the_slot_narrows_nothing():
+    for select in (
+        "SELECT COUNT(*) FROM t1 WHERE hour_of_day(chunk) = 3 OR moving;",
+        "SELECT COUNT(*) FROM (SELECT chunk FROM t1 LIMIT 5) WHERE hour_of_day(chunk) = 3;",
+        "SELECT COUNT(*) FROM (SELECT plate FROM t1 WHERE hour_of_day(chunk) = 3 UNION ALL SELECT plate FROM t1);",
+    ):
+        assert explained(select)["releases"][0]["sources"][0]["chunks"] == 8640, select
+
+
+def test_stretches_far_apart_are_charged_apart():
+    found = explained("SELECT COUNT(*) FROM t1 WHERE hour_of_day(chunk) = 3 OR hour_of_day(chunk) = 9;")
+    (source,) = found["releases"][0]["sources"]
+    assert source["chunks"] == 1440
+    profile = found["charges"][0]["profile"]
+    assert all(step[1] <= 4 * 3_600_000_000 or step[0] >= 9 * 3_600_000_000 - 30_000_000 for step in profile)
+    assert found["charges"][0]["epsilon"] == 0.999999994
+    # Every second chunk of 5 s: one segment touches several, so they are one stretch.
+    near = explained(
+        "SELECT COUNT(*) FROM t1 WHERE chunk < TIMESTAMP '1970-01-01T00:00:05Z' OR chunk = TIMESTAMP '1970-01-01T00:00:10Z';"
+    )
+    assert near["releases"][0]["sources"][0]["chunks"] == 3
+
+
+def test_a_filter_that_no_slot_passes_leaves_nothing_to_charge():
+    found = explained("SELECT COUNT(*) FROM t1 WHERE hour_of_day(chunk) = 23;")
+    assert found["releases"][0]["mechanisms"][0]["kind"] == "public"
+    assert found["charges"][0]["profile"] == []

@@ -97,6 +97,8 @@ def test_exactly_n_moves_no_count_and_a_trusted_filter_keeps_that():
         (f"SELECT l.n AS n FROM {HOURLY} AS l JOIN {HOURLY} AS r ON l.h = r.h", 48),
         ("SELECT COUNT(*) AS n FROM t1", 1),
         ("SELECT plate, COUNT(*) AS n FROM t1 GROUP BY plate WITH KEYS ['a', 'b', 'a']", 2),
+        # Two keys that are one on the grid of numbers.
+        ("SELECT speed, COUNT(*) AS n FROM t1 GROUP BY speed WITH KEYS [0.5, 0.500000001]", 1),
         ("SELECT hour_of_day(chunk) AS h, COUNT(*) AS n FROM (SELECT chunk FROM t1 LIMIT 9) GROUP BY h", 24),
         ("SELECT day(chunk) AS d, hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY d, h", 48),
     ],

@@ -132,7 +132,7 @@ def _moved(
     net = 0 if dense else before.r
     if dense and len(known) == len(relation.keys):
         reached = reach(bases[base], tuple(known.values()))
-        moved = Influence(1, min(before.touched, reached), net, before.touched)
+        moved = replace(before, r=1, R=min(before.touched, reached), net=net)
         return moved, "GROUP BY trusted keys: dense, r = 1, R = min(M, D), net = 0"
     free = {name: f for name, f in known.items() if name not in relation.listed_keys}
     r, R = 2 * before.r, 2 * before.R  # noqa: N806  # R as in the model
@@ -146,7 +146,7 @@ def _moved(
         rule = "GROUP BY mixed keys: r = min(2r, mult(T)), net := r"
     else:
         rule = "GROUP BY untrusted keys: r = 2r, net := r"
-    return Influence(r, R, net, before.touched), rule
+    return replace(before, r=r, R=R, net=net), rule
 
 
 def trusted_keys(relation: Aggregate, key: Key, inner: State) -> dict[str, Expr]:

@@ -24,7 +24,7 @@ from privid.privacy.stability.frames import Frame, MappedFrame
 from privid.privacy.stability.multiplicity import multiplicity
 from privid.privacy.stability.slots import reach
 from privid.privacy.stability.state import Bases, ColumnState, Influence, State, separate_domains
-from privid.privacy.stability.unions import same_function
+from privid.privacy.stability.unions import either, same_function
 from query_lang.logical import Column, Expr, Join, JoinKind
 
 _NOTHING = Influence(0, 0, 0, 1)
@@ -62,7 +62,8 @@ def join(relation: Join, left: State, right: State, bases: Bases) -> State:
             bounds.append(_products(trusted, left, right, base, bases, before))
         r, R = min(bound.r for bound in bounds), min(bound.R for bound in bounds)  # noqa: N806  # R as in the model
         touched = max(side.touched for side in before)
-        influence[base] = Influence(r, R, before[0].net if relation.kind is JoinKind.LEFT else r, touched)
+        net = before[0].net if relation.kind is JoinKind.LEFT else r
+        influence[base] = Influence(r, R, net, touched, _active(left, right, base))
     return State(
         relation=relation,
         inputs=(left, right),
@@ -99,6 +100,10 @@ def _check_size(relation: Join, left: State, right: State, one_a_key: bool) -> N
             f"a join could have {most:,} rows, more than {MOST_ROWS:,}",
             "Join by shorter bins of time, or aggregate both sides first.",
         )
+
+
+def _active(left: State, right: State, base: str) -> Expr | None:
+    return either(left.influence.get(base), right.influence.get(base))
 
 
 def _covers(side: State, names: set[str]) -> bool:
@@ -216,7 +221,7 @@ def _dense(relation: Join, left: State, right: State) -> State:
     influence = {}
     for base in {**left.influence, **right.influence}:
         a, b = left.influence.get(base, _NOTHING), right.influence.get(base, _NOTHING)
-        influence[base] = Influence(a.r + b.r, a.R + b.R, 0, max(a.touched, b.touched))
+        influence[base] = Influence(a.r + b.r, a.R + b.R, 0, max(a.touched, b.touched), _active(left, right, base))
     columns = _columns(relation, left, right)
     for side in (left, right):
         for name, column in side.columns.items():

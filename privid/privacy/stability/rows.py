@@ -6,11 +6,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import columns_of
+from privid.privacy.stability.expressions import columns_of, listable, substitute
 from privid.privacy.stability.frames import Frame, KeptFrame, MappedFrame, SlotFrame
 from privid.privacy.stability.slots import TRUSTED
 from privid.privacy.stability.state import ColumnState, Influence, State
-from query_lang.logical import Column, Expr, Filter, Limit, Project, Range, Source
+from query_lang.logical import Call, Column, DataType, Expr, Filter, Limit, Project, Range, Source
 
 
 def source(relation: Source, base: Base) -> State:
@@ -60,7 +60,12 @@ def kept(inner: State, predicate: Expr) -> State:
     for base, before in inner.influence.items():
         trusted = all(base in inner.columns[name].trust for name in names)
         net = 0 if counted else before.net if trusted else before.r
-        influence[base] = replace(before, net=net)
+        active = before.active
+        if trusted and listable(predicate):
+            # All rows of a slot are kept, or none is: then the slot moves nothing from here on.
+            keeps = substitute(predicate, {name: inner.columns[name].trust[base] for name in names})
+            active = keeps if active is None else Call("and", (active, keeps), DataType.BOOLEAN)
+        influence[base] = replace(before, net=net, active=active)
     columns = {
         name: replace(
             column,

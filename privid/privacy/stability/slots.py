@@ -7,7 +7,7 @@ million slots, so functions of time are evaluated once for each *run* of consecu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 
@@ -30,6 +30,8 @@ _MOMENT = Column(CHUNK, DataType.TIMESTAMP)
 Values = tuple[Value, ...]
 _Regions = tuple[str, ...]
 _Exprs = tuple[Expr, ...]
+
+_COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "between"})
 
 _RUNS_AT_MOST = 200_000
 """D is counted exactly up to so many runs; beyond, every chunk is taken for another value."""
@@ -121,8 +123,35 @@ def _value(expr: Expr, row: PublicRow) -> Value:
     return public_value(expr, row)
 
 
+def active_runs(base: Base, predicate: Expr) -> tuple[tuple[int, int], ...]:
+    """Where a predicate over slots is true: (first, last) chunk of each run, in order.
+
+    A chunk counts if one of its regions does. Runs that one segment could touch together are one run.
+    """
+    return _active_runs(base.grid, base.camera, base.regions, predicate, base.touched_chunks)
+
+
+@lru_cache(maxsize=256)
+def _active_runs(
+    grid: Grid, camera: str, regions: _Regions, predicate: Expr, window: int
+) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    start = 0
+    for length, values in _runs(grid, camera, regions, (predicate,)):
+        if any(value == (True,) for value in values):
+            if found and start - found[-1][1] < window:
+                found[-1] = (found[-1][0], start + length - 1)
+            else:
+                found.append((start, start + length - 1))
+        start += length
+    return tuple(found)
+
+
 def _is_clock(expr: Expr) -> bool:
-    """`chunk`, or time functions of it."""
+    """`chunk`, time functions of it, or its comparison with constants."""
+    if isinstance(expr, Call) and expr.function in _COMPARISONS:
+        others = [arg for arg in expr.args if not isinstance(arg, Literal)]
+        return len(others) == 1 and isinstance(others[0], Column) and others[0].name == CHUNK
     while isinstance(expr, Call) and expr.function in functions.TIME_FUNCTIONS:
         expr = expr.args[0]
     return isinstance(expr, Column) and expr.name == CHUNK
@@ -133,6 +162,14 @@ def _starts(grid: Grid, clock: Expr) -> set[int]:
     if isinstance(clock, Column):
         return set(range(grid.count))
     assert isinstance(clock, Call)
+    if clock.function in _COMPARISONS:
+        moments = [
+            moment
+            for arg in clock.args
+            if isinstance(arg, Literal) and isinstance(arg.value, int)
+            for moment in (arg.value, arg.value + 1)
+        ]
+        return _chunks_from(grid, moments)
     if not isinstance(clock.args[0], Column):
         return _starts(grid, clock.args[0])
     last = grid.begin_us + (grid.count - 1) * grid.period_us
@@ -147,7 +184,13 @@ def _starts(grid: Grid, clock: Expr) -> set[int]:
         for begin, end in pairwise((grid.begin_us, *tf.transitions(zone, grid.begin_us, last), last + 1)):
             first = begin + -(begin + tf.offset_us(begin, zone)) % step
             moments += [begin, *range(first, end, step)]
-    return {0, *(-(-(moment - grid.begin_us) // grid.period_us) for moment in moments)}
+    return _chunks_from(grid, moments)
+
+
+def _chunks_from(grid: Grid, moments: Iterable[int]) -> set[int]:
+    """The first chunk that starts at each moment or later, if there is one, and chunk 0."""
+    firsts = (-(-(moment - grid.begin_us) // grid.period_us) for moment in moments)
+    return {0, *(first for first in firsts if 0 < first < grid.count)}
 
 
 def _constant(expr: Expr) -> Value:

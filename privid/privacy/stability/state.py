@@ -24,13 +24,15 @@ class Influence:
     """How far one source table B moves a relation.
 
     Changing one slot of B removes at most `r` rows and adds at most `r`, and moves the row count by at most `net`.
-    `R` is `r` for all slots that one segment touches, at most `touched` (M) of them.
+    `R` is `r` for all slots that one segment touches, at most `touched` (M) of them. Changing a slot for which the
+    public predicate `active` is not true changes nothing at all; None is always true.
     """
 
     r: int
     R: int
     net: int
     touched: int
+    active: Expr | None = None
 
     @property
     def net_segment(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from privid.privacy.stability.frames import Frame, MappedFrame, StackedFrame
 from privid.privacy.stability.state import ColumnState, Influence, State
 from query_lang import intervals
-from query_lang.logical import Column, Expr, SetKind, SetOperation, UnionAll
+from query_lang.logical import Call, Column, DataType, Expr, SetKind, SetOperation, UnionAll
 
 
 def union_all(relation: UnionAll, branches: Sequence[State]) -> State:
@@ -106,11 +106,25 @@ def same_function(base: str, columns: Sequence[ColumnState]) -> Expr | None:
     return functions.pop() if len(functions) == 1 else None
 
 
+def either(first: Influence | None, second: Influence | None) -> Expr | None:
+    """When a slot moves one of two relations; None is always."""
+    parts = [side.active for side in (first, second) if side is not None]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not known:
+        return None
+    return known[0] if len(known) == 1 or known[0] == known[1] else Call("or", tuple(known), DataType.BOOLEAN)
+
+
 def added(parts: Sequence[Mapping[str, Influence]]) -> dict[str, Influence]:
     """Influences added up, base by base."""
     total: dict[str, Influence] = {}
     for part in parts:
         for base, moved in part.items():
-            before = total.get(base, Influence(0, 0, 0, moved.touched))
-            total[base] = Influence(before.r + moved.r, before.R + moved.R, before.net + moved.net, moved.touched)
+            before = total.get(base)
+            if before is None:
+                total[base] = moved
+                continue
+            total[base] = Influence(
+                before.r + moved.r, before.R + moved.R, before.net + moved.net, moved.touched, either(before, moved)
+            )
     return total
