@@ -145,7 +145,12 @@ def _print_release_plan(console: Console, release: Mapping[str, Any]) -> None:
     if public:
         return
     for mechanism in release["mechanisms"]:
-        noise = f"noise ±{mechanism['interval95']:.4g} (95 %)"
+        interval = mechanism["interval95"]
+        noise = (
+            f"noise ±{interval:.4g} (95 %)"
+            if interval is not None
+            else f"choice of scale {mechanism['noise_scale']:.4g}"
+        )
         console.print(Text(f"    {mechanism['of']}: {noise}, sensitivity {mechanism['sensitivity']:.6g}"))
     for source in release["sources"]:
         mask = "" if source["mask"] == "none" else f", mask {source['mask']}"

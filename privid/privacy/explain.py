@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from privid.domain.loss_profile import query_profile
@@ -11,7 +12,7 @@ from privid.domain.units import SECOND, epsilon
 from privid.privacy.certificate import Certificate, ReleaseCertificate, SourceShare
 from privid.privacy.mechanisms import half_width95
 from privid.privacy.rng import round_up_to_float
-from privid.privacy.sensitivity import Method
+from privid.privacy.sensitivity import Component, Method
 from privid.privacy.tree import grouping, plan_tree
 
 
@@ -69,7 +70,8 @@ def _release(release: ReleaseCertificate) -> dict[str, Any]:
 def mechanisms(release: ReleaseCertificate) -> list[dict[str, Any]]:
     """One entry for each component of the released vector, each in its own unit."""
     entries = []
-    for part in release.components:
+    nothing = Component(release.sensitivity.call.function.value, Fraction(0), Fraction(1))
+    for part in release.components or (nothing,):
         scale = None if release.scale is None else round_up_to_float(release.scale * part.factor)
         entries.append(
             {

@@ -236,3 +236,14 @@ def test_a_filter_that_no_slot_passes_leaves_nothing_to_charge():
     found = explained("SELECT COUNT(*) FROM t1 WHERE hour_of_day(chunk) = 23;")
     assert found["releases"][0]["mechanisms"][0]["kind"] == "public"
     assert found["charges"][0]["profile"] == []
+
+
+def test_a_choice_has_a_scale_and_no_interval():
+    (release,) = explained("SELECT MEDIAN(RANGE(speed, 0, 9)) FROM t1;")["releases"]
+    (mechanism,) = release["mechanisms"]
+    assert mechanism["kind"] == "choice"
+    assert mechanism["of"] == "MEDIAN"
+    assert mechanism["sensitivity"] == 140
+    assert mechanism["interval95"] is None
+    (constant,) = explained("SELECT MEDIAN(RANGE(speed, 9, 9)) FROM t1;")["releases"]
+    assert constant["mechanisms"][0]["kind"] == "public"
