@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ("server", "ingest", "worker")
 RELEASE = "bookworm"
+OWN_MOUNTS = "PRIVID_CHECK_DOCKERFILES_MOUNTS"
 INSTRUCTIONS = {
     *("FROM", "ARG", "RUN", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK"),
     *("ENTRYPOINT", "CMD"),
@@ -303,6 +304,10 @@ def main() -> int:
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         print("This needs root and debootstrap. On Debian and Ubuntu: apt-get install debootstrap", file=sys.stderr)
         return 2
+    if OWN_MOUNTS not in os.environ:
+        # In a mount namespace of its own no mount can outlive this program, whatever ends it, and be deleted through.
+        again = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        os.execvpe(again[0], again, {**os.environ, OWN_MOUNTS: "1"})
     scratch = options.scratch or Path(tempfile.mkdtemp(prefix="privid-docker-"))
     scratch.mkdir(parents=True, exist_ok=True)
     try:
