@@ -307,7 +307,7 @@ def main() -> int:
     if OWN_MOUNTS not in os.environ:
         # In a mount namespace of its own no mount can outlive this program, whatever ends it, and be deleted through.
         again = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
-        os.execvpe(again[0], again, {**os.environ, OWN_MOUNTS: "1"})
+        os.execvpe(again[0], again, {**os.environ, OWN_MOUNTS: "1"})  # noqa: S606 - a fixed program, no shell
     scratch = options.scratch or Path(tempfile.mkdtemp(prefix="privid-docker-"))
     scratch.mkdir(parents=True, exist_ok=True)
     try:
