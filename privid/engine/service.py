@@ -139,13 +139,16 @@ class Engine:
         """Public information only. Raises UnknownQuery."""
         record = self._ledger.query(query_id)
         explained = json.loads(record.certificate)
+        shared = record.reservation_id != record.id  # another query paid
         return QueryStatus(
             query_id=record.id,
             state=record.state.value,
             submitted_us=record.submitted_us,
             starts_us=max(record.submitted_us, record.visible_us - int(explained["public_time_s"] * 1e6)),
             visible_us=record.visible_us,
-            epsilon_nano={charge["camera"]: round(charge["epsilon"] * 1e9) for charge in explained["charges"]},
+            epsilon_nano={
+                charge["camera"]: 0 if shared else round(charge["epsilon"] * 1e9) for charge in explained["charges"]
+            },
         )
 
     def result(self, query_id: str) -> Release | None:

@@ -154,6 +154,12 @@ def _base(process: Process, policies: Mapping[str, CameraPolicy]) -> Base:
             f"{'WITH MASK' if split.masks else 'BY REGION'} in {split.name}: this version cannot blacken pixels yet",
             "Leave it out; the whole picture is then used, under the camera's own policy.",
         )
+    if process.model is not None:
+        raise Refusal(
+            "not_enforced",
+            f"WITH MODEL in {process.name}: this version cannot hand a model to an executable yet",
+            "Leave it out; an executable may carry small weights in its own source.",
+        )
     if ISOLATIONS.index(policy.isolation) > ISOLATIONS.index(ENFORCED_ISOLATION):
         raise Refusal(
             "not_enforced",

@@ -52,6 +52,7 @@ def test_the_same_question_again_is_free_and_the_same(install: Callable[..., Loc
         assert (again.existing, again.query.id) == (True, first.id)
         reworded = client.submit(query(select="Sum( range(n, 0, 2) ) as frames").replace("\n", "\n\n"))
         assert reworded.shared
+        assert dict(reworded.query.charges) == {"plaza": 0}
         shared = client.result(reworded.query.id)
         assert [table.rows for table in shared.tables] == [table.rows for table in answer.tables]
         assert [table.columns for table in (*answer.tables, *shared.tables)] == [("sum_1",), ("frames",)]

@@ -2,8 +2,10 @@
 
 import pytest
 
+from privid.domain.policy import CameraPolicy
+from privid.privacy.certificate import certify
 from privid.privacy.sensitivity import Method
-from query_lang import QueryError
+from query_lang import CameraSchema, Catalog, QueryError, compile_script
 from tests.support.queries import certified, influence, policy
 
 HOURS = "(SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY h)"
@@ -260,3 +262,25 @@ def test_an_isolation_that_cannot_be_enforced_is_refused(isolation):
 def test_values_only_if_all_cameras_are_open():
     assert not certified("SELECT COUNT(*) FROM t1;")[1].values_only
     assert certified("SELECT COUNT(*) FROM t1;", policies=policy(timing="open"))[1].values_only
+
+
+@pytest.mark.parametrize(
+    ("split", "process", "names"),
+    [
+        ("WITH MASK benches ", "", "WITH MASK"),
+        ("BY REGION lanes ", "", "BY REGION"),
+        ("", "WITH MODEL 'yolo.onnx' ", "WITH MODEL"),
+    ],
+)
+def test_what_cannot_be_enforced_yet_is_refused_and_never_ignored(split, process, names):
+    camera = CameraSchema("cam", masks=("benches",), regions={"lanes": ("north", "south")})
+    text = (
+        f"SPLIT cam BEGIN 0 END 3600 BY TIME 5sec {split}INTO c;"
+        f"PROCESS c USING 'p.py' {process}TIMEOUT 1sec PRODUCING 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;"
+        "SELECT COUNT(*) FROM t;"
+    )
+    script = compile_script(text, Catalog({"cam": camera}))
+    with pytest.raises(QueryError) as refused:
+        certify(script, {"cam": CameraPolicy(epsilon_nano=10**9, rho_us=10**7, K=1)}, 10**9)
+    assert refused.value.code == "not_enforced"
+    assert names in refused.value.message
