@@ -25,7 +25,8 @@ Args = Sequence[exp.Expression]
 Builder = Callable[[Args], exp.Expression]
 
 _WINDOW: ContextVar[tuple[int, int]] = ContextVar("window")
-_WEEK_SHIFT: Final = 7 * DAY
+_WEEK_SHIFT: Final = 16_500 * 7 * DAY
+"""Whole weeks, 316 years: what time functions give before 1970 is shifted beyond 0, where // rounds down."""
 
 
 @contextmanager

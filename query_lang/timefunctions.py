@@ -17,6 +17,9 @@ from query_lang.units import DAY, EPOCH, HOUR, WEEK
 
 _MICRO: Final = timedelta(microseconds=1)
 
+_CENTURIES: Final = 10**16
+"""317 years in microseconds: earlier than any moment, so that DuckDB's division, which cuts towards 0, rounds down."""
+
 CALENDAR: Final = ("hour", "day", "week", "month")
 """The functions that give the start of a calendar unit."""
 
@@ -57,9 +60,9 @@ def start_of(unit: str, moment_us: int, timezone: str) -> int:
 
 @lru_cache(maxsize=1024)
 def bin_origin(period_us: int, timezone: str) -> int:
-    """A bin boundary at or before 1970, from which bins of a length are counted in a zone."""
+    """A bin boundary centuries before 1970, from which bins of a length are counted in a zone."""
     monday = (datetime(2000, 1, 3, tzinfo=zone(timezone)) - EPOCH) // _MICRO
-    return monday % period_us - period_us
+    return monday % period_us - period_us * (1 + _CENTURIES // period_us)
 
 
 def start_of_bin(moment_us: int, period_us: int, timezone: str) -> int:

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from privid.privacy.stability.slots import reach, slot_counts
-from query_lang import functions
-from query_lang.logical import Call, Column, DataType
+from privid.privacy.stability.expressions import engine_value
+from privid.privacy.stability.slots import active_runs, reach, slot_counts
+from query_lang.logical import Call, Case, Column, DataType, Literal
 from tests.support.plans import number, text
 from tests.support.worlds import MINUTE, table
 
@@ -24,7 +24,10 @@ def calls(zone: str) -> list:
     found += [Call(unit, (CHUNK, z), N) for unit in ("hour_of_day", "day_of_week")]
     found += [Call("bin", (CHUNK, number(minutes * MINUTE), z), T) for minutes in (1, 7, 60, 1440)]
     found.append(Call("hour_of_day", (Call("day", (CHUNK, z), T), z), N))
-    found.append(Call("concat", (Column("region", S), text("!")), S))
+    north = Call("eq", (Column("region", S), text("north")), DataType.BOOLEAN)
+    found.append(Case(((north, number(1)),), Call("hour_of_day", (CHUNK, z), N), N))
+    found.append(Call("lt", (CHUNK, Literal(1712412000_000000, T)), DataType.BOOLEAN))
+    found.append(Call("between", (CHUNK, Literal(3, T), Literal(60 * MINUTE, T)), DataType.BOOLEAN))
     found.append(Call("div", (Call("hour_of_day", (CHUNK, z), N), number(3)), N))
     return [*found, CHUNK, Column("region", S), Column("camera", S)]
 
@@ -37,7 +40,7 @@ def enumerated(base, exprs) -> list[list[tuple]]:
             {"chunk": base.grid.begin_us + i * base.grid.period_us, "camera": base.camera, "region": region}
             for region in base.regions or ("",)
         ]
-        chunks.append([tuple(functions.evaluate(expr, row) for expr in exprs) for row in rows])
+        chunks.append([tuple(engine_value(expr, row) for expr in exprs) for row in rows])
     return chunks
 
 
@@ -100,3 +103,24 @@ def test_a_month_of_short_chunks_takes_no_time():
     zone = text("America/New_York")
     assert len(slot_counts(base, (Call("hour", (CHUNK, zone), T),))) == 720
     assert reach(base, (Call("hour_of_day", (CHUNK, zone), N),)) == 2
+
+
+def test_active_runs_are_where_the_predicate_is_true():
+    base = table(chunks=300, chunk_us=10 * MINUTE, touched=3, regions=("north", "south"))
+    hour = Call("hour_of_day", (CHUNK, text("UTC")), N)
+    for predicate in (
+        Call("lt", (hour, number(3)), DataType.BOOLEAN),
+        Call("ge", (CHUNK, Literal(1000 * MINUTE + 1, T)), DataType.BOOLEAN),
+        Call("eq", (Column("region", S), text("south")), DataType.BOOLEAN),
+        Call("in", (hour, number(5), number(7), Literal(None, N)), DataType.BOOLEAN),
+        Call("not", (Call("between", (hour, number(2), Literal(None, N)), DataType.BOOLEAN),), DataType.BOOLEAN),
+        Literal(False, DataType.BOOLEAN),
+        Call("or", (Literal(None, DataType.BOOLEAN), Literal(True, DataType.BOOLEAN)), DataType.BOOLEAN),
+    ):
+        runs = active_runs(base, predicate)
+        true = {i for i, chunk in enumerate(enumerated(base, [predicate])) if (True,) in chunk}
+        covered = {i for first, last in runs for i in range(first, last + 1)}
+        assert true <= covered
+        # What is covered beyond that lies between chunks that one segment can touch together.
+        assert all(any(i - d in true for d in (1, 2)) and any(i + d in true for d in (1, 2)) for i in covered - true)
+        assert all(b[0] - a[1] >= base.touched_chunks for a, b in zip(runs, runs[1:], strict=False))

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import as_doubles, columns_of, engine_row, listable, public_value, substitute
+from privid.privacy.stability.expressions import columns_of, engine_row, listable, public_value, substitute
 from privid.privacy.stability.slots import CAMERA, CHUNK, REGION, Values, slot_counts
 from query_lang.logical import Column, Expr, Value
 
@@ -118,11 +118,10 @@ class ListedFrame(Frame):
         if all(isinstance(expr, Column) for expr in exprs):
             positions = [self.names.index(expr.name) for expr in exprs if isinstance(expr, Column)]
             return Counter(tuple(row[i] for i in positions) for row in self.rows)
-        prepared = [as_doubles(expr) for expr in exprs]
         counts: Counter[Values] = Counter()
         for row in self.rows:
             named = engine_row(dict(zip(self.names, row, strict=True)))
-            counts[tuple(public_value(expr, named) for expr in prepared)] += 1
+            counts[tuple(public_value(expr, named) for expr in exprs)] += 1
         return counts
 
 

@@ -61,9 +61,9 @@ def kept(inner: State, predicate: Expr) -> State:
         trusted = all(base in inner.columns[name].trust for name in names)
         net = 0 if counted else before.net if trusted else before.r
         active = before.active
-        if trusted and listable(predicate):
+        keeps = substitute(predicate, {n: inner.columns[n].trust[base] for n in names}) if trusted else None
+        if keeps is not None and listable(keeps):
             # All rows of a slot are kept, or none is: then the slot moves nothing from here on.
-            keeps = substitute(predicate, {name: inner.columns[name].trust[base] for name in names})
             active = keeps if active is None else Call("and", (active, keeps), DataType.BOOLEAN)
         influence[base] = replace(before, net=net, active=active)
     columns = {

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from privid.domain.budget import Grid
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import PublicRow, as_doubles, columns_of, public_value, transform
+from privid.privacy.stability.expressions import PublicRow, columns_of, engine_value, listable, public_value, transform
 from query_lang import functions
 from query_lang import timefunctions as tf
 from query_lang.logical import Call, Column, DataType, Expr, Literal, Value
@@ -46,7 +46,7 @@ def reach(base: Base, exprs: _Exprs) -> int:
     """D_B(T): the most distinct tuples of values among Mc consecutive chunks, all regions of each; 1 for no values."""
     if not exprs:
         return 1
-    if any(isinstance(expr, Column) and expr.name == CHUNK for expr in exprs):
+    if any((isinstance(expr, Column) and expr.name == CHUNK) or not listable(expr) for expr in exprs):
         regional = any(REGION in columns_of(expr) for expr in exprs)
         return base.touched_chunks * (max(1, len(base.regions)) if regional else 1)
     return _reach(base.grid, base.camera, base.regions, exprs, base.touched_chunks)
@@ -100,15 +100,13 @@ def _runs(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs) -> Iterator
         """Functions of time alone become columns of their values."""
         return Column(clocks.setdefault(part, f"clock {len(clocks)}"), part.type) if _is_clock(part) else None
 
-    rest = tuple(transform(as_doubles(expr), cut) for expr in exprs)
+    rest = tuple(transform(expr, cut) for expr in exprs)
     starts = sorted(set().union(*(_starts(grid, clock) for clock in clocks)) or {0})
     for start, end in pairwise((*starts, grid.count)):
         moment = {CHUNK: grid.begin_us + start * grid.period_us}
         row: dict[str, Value | float] = {CAMERA: camera}
         for clock, name in clocks.items():
-            row[name] = functions.evaluate(clock, moment)
-            if clock.type is DataType.NUMBER:
-                row[name] = float(row[name])  # type: ignore[arg-type]  # a function of time has a value everywhere
+            row[name] = engine_value(clock, moment)
         values = []
         for region in regions or ("",):
             row[REGION] = region

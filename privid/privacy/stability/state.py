@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import as_doubles, columns_of, public_value, substitute
+from privid.privacy.stability.expressions import columns_of, public_value, substitute
 from privid.privacy.stability.frames import Frame, ListedFrame, MappedFrame, StackedFrame
 from query_lang import functions
 from query_lang.intervals import Interval
@@ -125,7 +125,7 @@ class State:
             return MappedFrame(frame, {name: expr})
         match expr:
             case Literal():
-                return ListedFrame((name,), ((public_value(as_doubles(expr), {}),),))
+                return ListedFrame((name,), ((public_value(expr, {}),),))
             case Case(whens=whens, default=default, type=kind):
                 branches = [value for _, value in whens] + [Literal(None, kind) if default is None else default]
                 parts = [self.domain(branch, name) for branch in branches]
