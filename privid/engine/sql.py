@@ -34,7 +34,6 @@ from privid.engine.tables import ARROW_TYPES
 from privid.privacy.stability import State
 from privid.privacy.stability.expressions import children
 from privid.privacy.stability.formulas import WIDE
-from privid.privacy.stability.frames import ListedFrame
 from privid.privacy.stability.state import TICKS
 from query_lang import functions
 from query_lang.duckdb_sql import func, number
@@ -193,8 +192,8 @@ class Renderer:
 
     def _dense(self, aggregate: Aggregate, state: State, groups: Rows) -> Rows:
         """Every public key exactly once; COUNT and SUM of an empty group are 0, anything else NULL."""
-        assert isinstance(state.rows, ListedFrame)
-        public = self.public_table(aggregate.keys, state.rows.rows)
+        keys = tuple(state.rows.count(tuple(Column(key.name, key.expr.type) for key in aggregate.keys)))
+        public = self.public_table(aggregate.keys, keys)
         pairs = [
             exp.NullSafeEQ(this=exp.column(f"c{i}", table=public), expression=groups.column(key.name))
             for i, key in enumerate(aggregate.keys)

@@ -16,7 +16,7 @@ from functools import cached_property
 from privid.privacy.base import Base
 from privid.privacy.stability.expressions import columns_of, engine_row, listable, public_value, substitute
 from privid.privacy.stability.slots import CAMERA, CHUNK, REGION, Values, slot_counts
-from query_lang.logical import Column, Expr, Value
+from query_lang.logical import Column, Expr
 
 
 class Frame(ABC):
@@ -43,6 +43,10 @@ class Frame(ABC):
         """The number of rows."""
         return sum(self.count(()).values())
 
+    def once(self, exprs: tuple[Expr, ...]) -> tuple[Frame, tuple[Expr, ...]] | None:  # noqa: ARG002
+        """A frame with one row for each slot of one source table, and these expressions over it; None if it has none."""
+        return None
+
     @abstractmethod
     def _count(self, exprs: tuple[Expr, ...]) -> Mapping[Values, int]: ...
 
@@ -54,6 +58,10 @@ class SlotFrame(Frame):
         super().__init__(frozenset({CHUNK, CAMERA, *((REGION,) if base.regions else ())}))
         self._base = base
         self._weight = weight
+
+    def once(self, exprs: tuple[Expr, ...]) -> tuple[Frame, tuple[Expr, ...]] | None:
+        """The table's own slots."""
+        return SlotFrame(self._base, 1), exprs
 
     def _count(self, exprs: tuple[Expr, ...]) -> Mapping[Values, int]:
         counts = slot_counts(self._base, exprs)
@@ -70,6 +78,10 @@ class MappedFrame(Frame):
         self._inner = inner
         self._items = items
 
+    def once(self, exprs: tuple[Expr, ...]) -> tuple[Frame, tuple[Expr, ...]] | None:
+        """Those of the inner frame, the columns replaced by what computes them."""
+        return self._inner.once(tuple(substitute(expr, self._items) for expr in exprs))
+
     def _count(self, exprs: tuple[Expr, ...]) -> Mapping[Values, int]:
         return self._inner.count(tuple(substitute(expr, self._items) for expr in exprs))
 
@@ -81,6 +93,11 @@ class KeptFrame(Frame):
         super().__init__(inner.columns)
         self._inner = inner
         self._predicate = predicate
+
+    def once(self, exprs: tuple[Expr, ...]) -> tuple[Frame, tuple[Expr, ...]] | None:
+        """Those of the inner frame for which the predicate is true."""
+        found = self._inner.once((*exprs, self._predicate))
+        return None if found is None else (KeptFrame(found[0], found[1][-1]), found[1][:-1])
 
     def _count(self, exprs: tuple[Expr, ...]) -> Mapping[Values, int]:
         counts: Counter[Values] = Counter()
@@ -125,11 +142,16 @@ class ListedFrame(Frame):
         return counts
 
 
-def distinct(frame: Frame, exprs: tuple[Expr, ...]) -> tuple[Values, ...]:
-    """Every tuple of values once, in the frame's order."""
-    return tuple(frame.count(exprs))
+def slot_keys(frame: Frame, keys: Mapping[str, Expr]) -> Frame | None:
+    """The distinct tuples of these keys as a frame, if each slot of one source table has a tuple of its own.
 
-
-def column_values(frame: Frame, column: Column) -> tuple[Value, ...]:
-    """Every value of one column once."""
-    return tuple(value for (value,) in frame.count((column,)))
+    Then nothing has to be listed: what depends on time can be counted by runs of slots.
+    """
+    found = frame.once(tuple(keys.values()))
+    if found is None:
+        return None
+    slots, exprs = found
+    plain = {expr.name for expr in exprs if isinstance(expr, Column)}
+    if CHUNK not in plain or (REGION in slots.columns and REGION not in plain):
+        return None
+    return MappedFrame(slots, dict(zip(keys, exprs, strict=True)))

@@ -21,7 +21,7 @@ from math import prod
 from privid.privacy.refusal import Refusal
 from privid.privacy.stability import results
 from privid.privacy.stability.expressions import public_value
-from privid.privacy.stability.frames import Frame, ListedFrame, MappedFrame
+from privid.privacy.stability.frames import Frame, ListedFrame, MappedFrame, slot_keys
 from privid.privacy.stability.multiplicity import multiplicity
 from privid.privacy.stability.slots import Values, reach
 from privid.privacy.stability.state import Bases, ColumnState, Influence, State, grid_value
@@ -38,21 +38,17 @@ class PublicKeys:
     names: tuple[str, ...]
     rows: tuple[Values, ...]
 
-    def frame(self) -> ListedFrame:
-        """The keys as public rows."""
-        return ListedFrame(self.names, self.rows)
-
 
 def group(relation: Aggregate, inner: State, bases: Bases) -> State:
     """The state of an inner GROUP BY. Raises Refusal for an aggregate that cannot be inside."""
     if not relation.aggregates and not relation.listed:
         return _distinct(relation, inner)
     trust = {key.name: trusted_keys(relation, key, inner) for key in relation.keys}
-    keys = public_keys(relation, inner, sparse=not relation.listed_keys)
-    dense = keys is not None
+    public = _public_frame(relation, inner)
+    dense = public is not None
     names = tuple(key.name for key in relation.keys)
     columns = {key.name: _key_column(relation, key, inner, trust[key.name]) for key in relation.keys}
-    rows, domains = (keys.frame(), {}) if keys is not None else _key_frames(relation, inner)
+    rows, domains = (public, {}) if public is not None else _key_frames(relation, inner)
     state = State(
         relation=relation,
         inputs=(inner,),
@@ -62,7 +58,7 @@ def group(relation: Aggregate, inner: State, bases: Bases) -> State:
         rule="",
         domains=domains,
         counted=dense,
-        size=len(keys.rows) if keys is not None else None,
+        size=public.size if public is not None else None,
         dense_keys=names if dense else None,
         unique=(frozenset(names),),
     )
@@ -74,6 +70,16 @@ def group(relation: Aggregate, inner: State, bases: Bases) -> State:
     by_trusted = {base for base in inner.influence if all(base in trust[name] for name in names)}
     columns |= {call.name: results.column(call, relation, inner, dense, by_trusted) for call in relation.aggregates}
     return replace(state, columns=columns, influence=influence, rule="; ".join(sorted(rules)))
+
+
+def _public_frame(relation: Aggregate, inner: State) -> Frame | None:
+    """All public keys, each once; None if the groups are sparse."""
+    if relation.keys and not relation.listed_keys and all(inner.rows.knows(key.expr) for key in relation.keys):
+        slots = slot_keys(inner.rows, {key.name: key.expr for key in relation.keys})
+        if slots is not None and slots.size <= MOST_GROUPS:
+            return slots
+    keys = public_keys(relation, inner, sparse=not relation.listed_keys)
+    return None if keys is None else ListedFrame(keys.names, keys.rows)
 
 
 def _distinct(relation: Aggregate, inner: State) -> State:
