@@ -8,6 +8,7 @@ import pytest
 
 from tests.hostile.arena import make_slot
 from workers import wire
+from workers.host import profile
 from workers.host.pool import ExecutableSpec, LocalPool
 
 CHUNKS = 10_000
@@ -38,7 +39,7 @@ def state(pool: LocalPool) -> dict[str, object]:
         "descriptors": [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in everyone],
         "processes": (len(zygotes), [len(children(pid)) for pid in zygotes]),
         "mounts": len(Path(f"/proc/{warden}/mountinfo").read_text().splitlines()),
-        "files": sorted(os.listdir("/dev/shm")),
+        "files": [path for path in Path("/dev/shm").iterdir() if path.stat().st_uid >= profile.UNPRIVILEGED_ID],
     }
 
 

@@ -72,6 +72,11 @@ class Guest:
         return self.go_ns == 0
 
     @property
+    def startable(self) -> bool:
+        """Whether it waits for its go. It can say so before the zygote, short of a processor, has said who it is."""
+        return self.ready and self.pidfd >= 0
+
+    @property
     def gone(self) -> bool:
         """Whether the process has ended and its pipe is drained."""
         return self.dead and self.at_end
@@ -82,6 +87,12 @@ class Guest:
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close_go(self) -> None:
+        """Make sure that it never starts: the end of its go pipe ends it."""
+        if self.go_fd >= 0:
+            os.close(self.go_fd)
+            self.go_fd = -1
 
     def close(self) -> None:
         """Let go of its descriptors."""
@@ -123,7 +134,7 @@ class Warden:
         self._running: Guest | None = None
 
     def run(self) -> None:
-        """Until the host closes its end. Raises ZygoteDiedError."""
+        """Until the host closes its end. Raises _ZygoteError, or ClosedError if the zygote is gone."""
         while True:
             now = time.monotonic_ns()
             self._advance(now)
@@ -160,7 +171,7 @@ class Warden:
         if running is not None and not running.killed:
             deadlines.append(running.kill_ns)
         if prepared is not None and not prepared.open_timing:
-            waits_for_core = prepared.ready and running is None
+            waits_for_core = prepared.startable and running is None
             deadlines.append(prepared.go_ns - self._lead_ns if waits_for_core else prepared.go_ns)
         return min(deadlines) if deadlines else None
 
@@ -205,12 +216,13 @@ class Warden:
         guest = self._prepared
         if guest is None:
             return
-        if guest.at_end or (guest.dead and not guest.ready):
+        if guest.at_end:
             self._report(guest, FAILED, bytes(guest.output[1:]) or b"a guest died before it was told to start")
             self._drop(guest)
             return
         due = guest.open_timing or now >= guest.go_ns - self._lead_ns
-        if due and guest.ready and self._running is None and (guest.open_timing or now < guest.go_ns):
+        can_start = guest.startable and self._running is None
+        if due and can_start and (guest.open_timing or now < guest.go_ns):
             self._go(guest, now)
         elif not guest.open_timing and now >= guest.go_ns:
             self._report(guest, LATE)
@@ -278,8 +290,13 @@ class Warden:
 
     def _forked(self, reply: channel.Message) -> None:
         if reply.kind == BROKEN:
-            raise channel.ClosedError
+            raise _ZygoteError(reply.payload)
         guest = self._forking.popleft()
+        if not reply.fds:  # it is gone already, and says why on its pipe
+            guest.dead = True
+            if not guest.abandoned:
+                guest.close_go()
+            return
         (guest.pidfd,) = reply.fds
         if guest.abandoned:
             guest.kill()
@@ -322,10 +339,16 @@ def _serve(host: socket.socket) -> None:
         Warden(host, ours, config).run()
     except _HostGoneError:
         os.kill(builder, signal.SIGKILL)  # it may be in the middle of a long import
+    except _ZygoteError as error:
+        channel.send(host, BROKEN, error.args[0])
     except channel.ClosedError:
         channel.send(host, BROKEN, b"the zygote ended unexpectedly")
     finally:
         ours.close()  # the zygote ends, and every guest with it
+
+
+class _ZygoteError(Exception):
+    """The zygote cannot go on; its own words, in bytes."""
 
 
 class _HostGoneError(Exception):

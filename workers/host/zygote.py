@@ -201,7 +201,11 @@ class Zygote:
         if pid == 0:
             _guest(self._walls, self._source, self._table, request)
         request.close()
-        pidfd = os.pidfd_open(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:  # it could not confine itself, and has told the warden why
+            channel.send(self._sock, READY)
+            return
         channel.send(self._sock, READY, fds=(pidfd,))
         os.close(pidfd)
 
