@@ -44,7 +44,7 @@ class Frame(ABC):
         return sum(self.count(()).values())
 
     def once(self, exprs: tuple[Expr, ...]) -> tuple[Frame, tuple[Expr, ...]] | None:  # noqa: ARG002
-        """A frame with one row for each slot of one source table, and these expressions over it; None if it has none."""
+        """A frame with one row for each slot of a source table, and these expressions over it; None if it has none."""
         return None
 
     @abstractmethod
