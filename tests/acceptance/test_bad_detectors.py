@@ -50,9 +50,16 @@ def answer(system: LocalSystem, token: str, name: str, source: str) -> tuple[flo
         return client.result(submitted.id).tables[0].rows[0][0].value, shown
 
 
+@pytest.fixture(scope="module")
+def well_behaved(system: LocalSystem, token: str) -> tuple[float, dict[str, object]]:
+    return answer(system, token, "good.py", SOURCE.format(bad=0, deed="pass"))
+
+
 @pytest.mark.parametrize("deed", list(MISBEHAVIOUR))
-def test_only_its_own_chunk_changes(system: LocalSystem, token: str, deed: str) -> None:
-    good, expected = answer(system, token, "good.py", SOURCE.format(bad=0, deed="pass"))
+def test_only_its_own_chunk_changes(
+    system: LocalSystem, token: str, well_behaved: tuple[float, dict[str, object]], deed: str
+) -> None:
+    good, expected = well_behaved
     assert good == pytest.approx(30, abs=0.1)
     name = deed.replace(" ", "_") + ".py"
     value, shown = answer(system, token, name, SOURCE.format(bad=BAD_CHUNK, deed=MISBEHAVIOUR[deed]))
