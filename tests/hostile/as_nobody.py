@@ -23,22 +23,24 @@ def closed_ancestor(path: Path) -> Path | None:
     return next((p for p in reversed(path.parents) if not p.stat().st_mode & 0o001), None)
 
 
-def reveal(path: Path, spare: Path) -> None:
+def reveal(path: Path) -> None:
     """Make `path` reachable for everybody, in this mount namespace."""
     closed = closed_ancestor(path)
     if closed is None:
         return
+    spare = Path(tempfile.mkdtemp(dir="/var/tmp"))
     subprocess.run(["mount", "--bind", path, spare], check=True)
     namespaces.mount("none", str(closed), "tmpfs", 0, "mode=0755")
     path.mkdir(parents=True)
     subprocess.run(["mount", "--move", spare, path], check=True)
+    spare.rmdir()
 
 
 def main() -> None:
     namespaces.unshare(namespaces.CLONE_NEWNS)
     namespaces.mount("none", "/", "none", namespaces.MS_REC | namespaces.MS_PRIVATE)
     for needed in {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), Path(__file__).resolve().parents[2]}:
-        reveal(needed, Path(tempfile.mkdtemp(dir="/var/tmp")))
+        reveal(needed)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
