@@ -59,7 +59,7 @@ def start(libraries: tuple[str, ...]) -> tuple[Worker, cgroups.Group]:
         "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "memory_bytes": 256 * 2**20, "uid": unprivileged_id(),
         "housekeeping": [], "profile": {},
     }  # fmt: skip
-    group = cgroups.Group.create(f"privid-bench-{os.getpid()}-{time.monotonic_ns()}", 8 * 2**30, 200)
+    group = cgroups.Group.create(cgroups.group_name(time.monotonic_ns()), 8 * 2**30, 200)
     worker = Worker(config, SOURCE, group)
     while not worker.ready:
         worker.receive()

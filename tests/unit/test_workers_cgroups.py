@@ -68,3 +68,13 @@ def test_what_cannot_be_made_is_left_out(tmp_path: Path) -> None:
     assert group.folders == []
     group.enter(1)
     group.remove()
+
+
+def test_groups_of_a_killed_server_are_removed_and_others_left(tmp_path: Path) -> None:
+    proc = tmp_path / "proc"
+    (proc / "41").mkdir(parents=True)
+    folder = tmp_path / "memory"
+    for name in ("privid-40-0", "privid-41-0", "privid-x-0", "other"):
+        (folder / name).mkdir(parents=True)
+    cgroups.remove_stale(cgroups.Parent(folder, 1, ("memory",)), proc)
+    assert {path.name for path in folder.iterdir()} == {"privid-41-0", "privid-x-0", "other"}

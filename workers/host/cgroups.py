@@ -15,6 +15,7 @@ from pathlib import Path
 _V1_LIMITS = {"memory": "memory.limit_in_bytes", "pids": "pids.max"}
 _V2_LIMITS = {"memory": "memory.max", "pids": "pids.max"}
 _REMOVE_TRIES = 50
+_PREFIX = "privid-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,20 @@ def _delegated(folder: Path) -> tuple[str, ...]:
     return ()
 
 
+def remove_stale(parent: Parent, proc: Path = Path("/proc")) -> None:
+    """Delete the groups of servers that were killed. Groups with processes cannot be deleted, so this harms nobody."""
+    for folder in parent.folder.glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if pid.isdecimal() and not (proc / pid).exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def group_name(serial: int) -> str:
+    """The name of one worker's groups: whose they are can be told from it."""
+    return f"{_PREFIX}{os.getpid()}-{serial}"
+
+
 @dataclass(slots=True)
 class Group:
     """The groups of one worker. `enter` before it makes children, `remove` after it is gone."""
@@ -94,6 +109,7 @@ class Group:
         group = cls()
         values = {"memory": memory_bytes, "pids": tasks}
         for parent in parents() if parents_ is None else parents_:
+            remove_stale(parent)
             names = _V1_LIMITS if parent.version == 1 else _V2_LIMITS
             folder = parent.folder / name
             try:

@@ -196,7 +196,7 @@ class LocalPool:
         }
         # Two guests exist at a time, and the zygote's own memory and files count as well.
         memory = _WARDEN_MEMORY + 3 * spec.memory_bytes + 2**30 * len(spec.libraries)
-        name = f"privid-{os.getpid()}-{next(_serial)}"
+        name = cgroups.group_name(next(_serial))
         group = cgroups.Group.create(name, memory, 2 * limits.GUEST_THREADS + 8)
         return Worker(config, spec.source, group), group
 
