@@ -367,6 +367,9 @@ class Privid(Dialect):
 _DIALECT: Final = Privid()
 
 
+_PLAIN = "save it as plain UTF-8 text"
+
+
 def parse(text: str) -> list[exp.Expr]:
     """The statements of a script as syntax trees.
 
@@ -376,7 +379,9 @@ def parse(text: str) -> list[exp.Expr]:
         raise QueryError("too_large", f"the query is longer than {MAX_TEXT} characters")
     for offset, character in enumerate(text):
         if character == "\0" or "\ud800" <= character <= "\udfff":
-            raise QueryError("syntax", "the query is not proper text", text=text, span=(offset, offset + 1))
+            raise QueryError(
+                "syntax", "the query is not proper text", text=text, span=(offset, offset + 1), hint=_PLAIN
+            )
     try:
         statements = _DIALECT.parser().parse(tokenize(text, _DIALECT), text)
     except SyntaxProblem as problem:

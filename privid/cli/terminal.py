@@ -276,7 +276,7 @@ def _status(app: typer.Typer) -> int:
     except PolicyFileError as error:
         return fail(INPUT, "policy", str(error), "see the reference of policy files")
     except BadAddress as error:
-        return fail(INPUT, "address", str(error))
+        return fail(INPUT, "address", str(error), "see privid login --help")
     except BrokenPipeError:
         # Nobody reads any more. What is still buffered must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -78,14 +78,16 @@ class Executor:
         stop: threading.Event,
     ) -> None:
         """Fill the journal."""
+        head_start_us = SETUP_US  # for the decoder, longer each time: there must be progress on any host
         while missing := [chunk for chunk in _chunks(process) if chunk.index not in journal.rows]:
             try:
                 self._slots(query_id, process, plan, missing, journal, begin_us, stop)
             except SlotsLate as late:
                 # Our decoder was too slow for the whole reserve. Another schedule for what is left costs time, but no
                 # slot has moved and no rows are invented.
-                _log.warning("slots late", query=query_id, table=process.name, slots=len(late.indices))
-                begin_us = self.clock()
+                _log.warning("slots late", query=query_id, table=process.name, slots=late.count)
+                begin_us = self.clock() + head_start_us
+                head_start_us *= 2
 
     def _slots(
         self,

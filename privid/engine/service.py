@@ -40,8 +40,8 @@ _log = structlog.get_logger("privid.engine")
 _ATTEMPTS = 3
 """How often a query is run before a failure of the system is final."""
 _PAUSE_SECONDS = 5.0
-_GRAIN = 10_000
-"""The largest admissible epsilon is found to this part of what the query asks for, or of what is left."""
+_DIGITS = 5
+"""The largest admissible epsilon is found to so many decimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +182,15 @@ class Engine:
         most = max(
             plan.epsilon_nano, *(policy.epsilon_nano * len(plan.script.selects) for policy in plan.policies.values())
         )
-        low, high = 0, _GRAIN
+        step = 10 ** max(0, len(str(most)) - _DIGITS)
+        low, high = 0, most // step
         while low < high:
             middle = (low + high + 1) // 2
-            if self._admits(plan, Fraction(most * middle, _GRAIN * plan.epsilon_nano)):
+            if self._admits(plan, Fraction(middle * step, plan.epsilon_nano)):
                 low = middle
             else:
                 high = middle - 1
-        return most * low // _GRAIN
+        return low * step
 
     def _admits(self, plan: Plan, share: Fraction) -> bool:
         try:

@@ -57,7 +57,9 @@ class Upload:
         if found != self.announced_sha256.lower():
             raise Refused("upload_incomplete", f"{self.name!r} does not match its SHA-256", "upload it again")
         if reason := _complaint(self.content):
-            raise Refused("bad_executable", f"{self.name!r} cannot be an executable: {reason}")
+            raise Refused(
+                "bad_executable", f"{self.name!r} cannot be an executable: {reason}", "mend it and upload it again"
+            )
         return found
 
 
