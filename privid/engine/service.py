@@ -182,7 +182,7 @@ class Engine:
         most = max(
             plan.epsilon_nano, *(policy.epsilon_nano * len(plan.script.selects) for policy in plan.policies.values())
         )
-        step = 10 ** max(0, len(str(most)) - _DIGITS)
+        step: int = 10 ** max(0, len(str(most)) - _DIGITS)
         low, high = 0, most // step
         while low < high:
             middle = (low + high + 1) // 2
