@@ -17,6 +17,7 @@ from privid.domain.policy import CameraPolicy
 from privid.domain.release import Release
 from privid.domain.schedule import SETUP_US, PublicSchedule
 from privid.engine import release, tables
+from privid.engine.aggregate import EngineSettings
 from privid.engine.journal import Row, SlotJournal
 from privid.engine.lanes import Lanes
 from privid.engine.plan import Plan
@@ -31,6 +32,9 @@ from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool
 
 _log = structlog.get_logger("privid.engine")
+
+RELATIONAL_MEMORY = 256 * 2**20
+"""For the relational part, so that the server stays small whatever a query joins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ class Executor:
                 self._process(query_id, process, plan, journal, begin_us, stop)
                 rows[process.name] = tables.build(process, journal.rows)
             begin_us += schedule.duration_us if schedule.slots else 0
-        answers = release.answer(plan.script, plan.certificate, rows)
+        # What does not fit into memory goes where the rows lie already, and is deleted with them.
+        settings = EngineSettings(memory_bytes=RELATIONAL_MEMORY, spill=self.home.spool / query_id / "spill")
+        answers = release.answer(plan.script, plan.certificate, rows, settings)
         return Release(query_id, self.clock(), answers, plan.certificate.values_only)
 
     def _process(

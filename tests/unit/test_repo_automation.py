@@ -12,7 +12,9 @@ TARGETS = ("demo", "test", "check", "soak", "lint", "types", "bench", "protos", 
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    # Make hands its own variables down: these tests may themselves have been started by one.
+    outer = ("MAKE", "MFLAGS", "EXTRAS", "PYTEST_ARGS", "VENV", "JOBS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
     return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, env=environment)
 
 
