@@ -2,20 +2,18 @@
 
 Prints a table and writes benchmarks/out/decode.json. Rates are frames per CPU-second, user and system, the best of
 interleaved rounds (other load on the machine only ever makes a run slower). "plain" converts every frame and drops it;
-our reader also fills and seals the memory that is handed to the sandbox. A run of ours ends when its last chunk is
-handed over; the row "memory given back" adds what its receivers spend on freeing it. Exit status 1 if a target is
-missed.
+our reader also fills the sealed memory that is handed to the sandbox, and gets it back as it does from a pool of
+workers, two chunks later. Exit status 1 if a target is missed.
 
     python benchmarks/decode.py [CLIP] [--rounds 3]
 """
 
 import argparse
 import json
-import os
 import resource
 import sys
 import tempfile
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +25,7 @@ from privid.ingest.importer import import_file
 from privid.video.catalog import Catalog
 from privid.video.chunking import Chunk, chunks
 from privid.video.frames import read_chunks
+from privid.video.memory import FrameBuffer
 from privid.video.store import SegmentStore
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +34,9 @@ CHUNK_US = 5_000_000
 START_US = 1_800_000_000_000_000
 REPEAT = 2
 RANDOM_CHUNKS = 12
-Run = Callable[[], tuple[int, float]]
+IN_USE = 3
+"""Chunks in use at a time: one that a guest looks at, one prepared, one waiting."""
+Run = Callable[[], int]
 
 TARGETS = {"sequential": 0.85, "random": 0.8}
 
@@ -46,10 +47,10 @@ def cpu_seconds() -> float:
 
 
 def rate(read: Run) -> float:
-    """Frames per CPU-second of one run, which gives its frames and the CPU-seconds that are not its own."""
+    """Frames per CPU-second of one run, which gives its number of frames."""
     before = cpu_seconds()
-    frames, others = read()
-    return frames / (cpu_seconds() - before - others)
+    frames = read()
+    return frames / (cpu_seconds() - before)
 
 
 class Bench:
@@ -63,31 +64,29 @@ class Bench:
         self.length_us = (imported.end_us - imported.begin_us) // REPEAT
         self.chunks = chunks(START_US, START_US + imported.end_us - imported.begin_us, CHUNK_US, CHUNK_US)
 
-    def ours(self, wanted: Sequence[Chunk]) -> tuple[int, float]:
-        """Frames read, and CPU-seconds of giving their memory back."""
-        frames, returning = 0, 0.0
+    def ours(self, wanted: Sequence[Chunk]) -> int:
+        frames = 0
+        in_use: deque[FrameBuffer] = deque()
         for chunk in read_chunks(self.catalog, self.store, "camera", wanted):
             frames += len(chunk.times_us)
-            if chunk.fd is not None:
-                before = time.process_time()
-                os.close(chunk.fd)
-                returning += time.process_time() - before
-        return frames, returning
+            if chunk.memory is not None:
+                in_use.append(chunk.memory)
+            if len(in_use) == IN_USE:
+                in_use.popleft().reuse()
+        for memory in in_use:
+            memory.close()
+        return frames
 
-    def ours_whole(self) -> tuple[int, float]:
-        frames, _ = self.ours(self.chunks)
-        return frames, 0.0
-
-    def plain(self) -> tuple[int, float]:
+    def plain(self) -> int:
         frames = 0
         for _ in range(REPEAT):
             with av.open(str(self.clip)) as container:
                 for frame in container.decode(video=0):
                     frame.to_ndarray(format="bgr24")
                     frames += 1
-        return frames, 0.0
+        return frames
 
-    def plain_kept(self) -> tuple[int, float]:
+    def plain_kept(self) -> int:
         """As `plain`, with the frames of 5 s in memory at a time, as any detector of chunks needs them."""
         frames = 0
         for _ in range(REPEAT):
@@ -100,9 +99,9 @@ class Bench:
                     frames += 1
                     if len(kept) >= 5 * rate_of:
                         kept = []
-        return frames, 0.0
+        return frames
 
-    def plain_random(self, wanted: Sequence[Chunk]) -> tuple[int, float]:
+    def plain_random(self, wanted: Sequence[Chunk]) -> int:
         frames = 0
         with av.open(str(self.clip)) as container:
             stream = container.streams.video[0]
@@ -116,7 +115,7 @@ class Bench:
                     if frame.time >= begin:
                         frame.to_ndarray(format="bgr24")
                         frames += 1
-        return frames, 0.0
+        return frames
 
     def spread(self) -> list[Chunk]:
         """Chunks far from each other, out of order, and inside one repetition: the same ones in every run."""
@@ -144,8 +143,7 @@ def measure(bench: Bench, rounds: int) -> dict[str, dict[str, float]]:
     spread = bench.spread()
     runs: dict[str, tuple[Run, Run]] = {
         "sequential": (lambda: bench.ours(bench.chunks), bench.plain),
-        "sequential, memory given back": (bench.ours_whole, bench.plain),
-        "sequential, 5 s kept by both": (bench.ours_whole, bench.plain_kept),
+        "sequential, 5 s kept by both": (lambda: bench.ours(bench.chunks), bench.plain_kept),
         "random": (lambda: bench.ours(spread), lambda: bench.plain_random(spread)),
     }
     results = {}

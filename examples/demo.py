@@ -5,7 +5,7 @@ it as an analyst would, and shows the answers beside the true ones, which only a
 begins with `$` is a command that really runs. Leaves `demo/budget.png` and `demo/answer.png` behind, nothing else.
 """
 
-import os
+import mmap
 import shlex
 import sys
 import tempfile
@@ -127,10 +127,12 @@ class Demo:
 def pixels(chunk: ChunkFrames) -> np.ndarray:
     """The frames of a chunk, shape (n, height, width, 3)."""
     shape = (len(chunk.times_us), chunk.height, chunk.width, 3)
-    if chunk.fd is None:
+    if chunk.memory is None:
         return np.zeros(shape, np.uint8)
-    with os.fdopen(chunk.fd, "rb") as memory:
-        return np.fromfile(memory, np.uint8).reshape(shape)
+    with mmap.mmap(chunk.memory.fd, 0, prot=mmap.PROT_READ) as memory:
+        found = np.frombuffer(memory[:], np.uint8).reshape(shape)
+    chunk.memory.reuse()
+    return found
 
 
 def mean_count(pictures: list[np.ndarray], background: np.ndarray) -> float:

@@ -129,7 +129,7 @@ class Executor:
         for chunk in found:
             yield Slot(
                 index=chunk.index,
-                frames_fd=chunk.fd,
+                frames=chunk.memory,
                 frame_count=len(chunk.times_us),
                 height=chunk.height,
                 width=chunk.width,

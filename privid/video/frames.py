@@ -17,7 +17,7 @@ from privid.video.chunking import Chunk
 from privid.video.convert import Converter
 from privid.video.decode import SegmentDecoder
 from privid.video.frame_index import FrameIndex
-from privid.video.memory import FrameBuffer
+from privid.video.memory import FrameBuffer, FramePool
 from privid.video.sampling import choose
 from privid.video.store import SegmentStore
 
@@ -31,14 +31,14 @@ _OPEN_SEGMENTS = 4
 class ChunkFrames:
     """The frames of one chunk.
 
-    `fd` is a memfd, sealed against every change, with len(times_us) frames of `height` x `width` x 3 bytes (BGR,
-    uint8), one after the other; the receiver closes it. None if the chunk has no frames.
+    `memory` has len(times_us) frames of `height` x `width` x 3 bytes (BGR, uint8), one after the other; the receiver
+    closes it, or gives it back to be used again. None if the chunk has no frames.
     """
 
     index: int
     begin_us: int
     end_us: int
-    fd: int | None
+    memory: FrameBuffer | None
     times_us: tuple[int, ...]
     height: int
     width: int
@@ -67,7 +67,7 @@ def read_chunks(
 
     A frame belongs to a chunk iff begin <= its time < end; `fps` thins frames out (see `sampling.choose`). All frames
     have the size `resize` (width, height), whatever the size of the segments they come from; without it, that of the
-    camera's earliest segment. At most one chunk is in memory here. Closing the iterator closes every file. Raises
+    camera's earliest segment. Closing the iterator closes every file and the memory that was given back. Raises
     UnknownCamera, StoreFailure (a segment file that is missing or cannot be opened), OSError (out of memory).
     """
     width, height = resize or catalog.frame_size(camera) or (0, 0)
@@ -75,8 +75,8 @@ def read_chunks(
     try:
         for chunk in chunks:
             times, parts = reader.plan(chunk)
-            fd = reader.fill(parts, len(times), height, width) if times else None
-            yield ChunkFrames(chunk.index, chunk.begin_us, chunk.end_us, fd, times, height, width)
+            memory = reader.fill(parts, len(times), height, width) if times else None
+            yield ChunkFrames(chunk.index, chunk.begin_us, chunk.end_us, memory, times, height, width)
     finally:
         reader.close()
 
@@ -101,6 +101,7 @@ class _Reader:
         self._threads = threads
         self._indexes: OrderedDict[int, FrameIndex] = OrderedDict()
         self._decoders: OrderedDict[int, SegmentDecoder] = OrderedDict()
+        self._buffers = FramePool()
 
     def plan(self, chunk: Chunk) -> tuple[tuple[int, ...], list[_Part]]:
         """Times of the chosen frames of a chunk, and where they are."""
@@ -120,24 +121,28 @@ class _Reader:
             offset += count
         return tuple(times[chosen].tolist()), parts
 
-    def fill(self, parts: list[_Part], count: int, height: int, width: int) -> int:
-        """Decode the frames of a chunk into a new memfd; gives its descriptor, sealed."""
-        buffer = FrameBuffer(count, height, width)
+    def fill(self, parts: list[_Part], count: int, height: int, width: int) -> FrameBuffer:
+        """Decode the frames of a chunk into sealed memory."""
+        buffer = self._buffers.take(count, height, width)
         try:
             offset = 0
             for part in parts:
                 slots = {position: offset + i for i, position in enumerate(part.positions)}
                 for position, frame in self._decoder(part).read(part.positions):
                     buffer.write(slots.pop(position), self._converter.convert(frame))
+                for slot in slots.values():
+                    buffer.black(slot)
                 if slots:
                     _log.warning("%s: %d frames cannot be decoded, black instead", part.segment.path, len(slots))
                 offset += len(part.positions)
-            return buffer.seal()
-        finally:
+        except BaseException:
             buffer.close()
+            raise
+        return buffer
 
     def close(self) -> None:
-        """Close every file."""
+        """Close every file, and let go of the memory that is free."""
+        self._buffers.close()
         while self._decoders:
             self._decoders.popitem()[1].close()
 

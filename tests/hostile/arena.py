@@ -1,11 +1,13 @@
 """The arena: a real pool in which one executable, made of all the attacks, does what each slot tells it to."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from privid.video.memory import FrameBuffer, FramePool
 from workers import wire
 from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool, Run
@@ -21,7 +23,6 @@ COLUMNS = (
 DEFAULT = ("default", -1.0, False)
 STOPPED = ("stopped", 1.0, True)
 SHAPE = (4, 48, 64, 3)
-SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 TIMEOUT_US = 3_000_000
 
 
@@ -36,13 +37,15 @@ def names(family: str, prefix: str) -> list[str]:
     return [line.split("(")[0][len(f"def {prefix}_") :] for line in lines if line.startswith(f"def {prefix}_")]
 
 
-def frames(value: int) -> int:
-    """A sealed memfd with frames of one value."""
-    fd = os.memfd_create("frames", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    n, h, w, c = SHAPE
-    os.write(fd, bytes([value]) * (n * h * w * c))
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-    return fd
+def frames(value: int) -> FrameBuffer:
+    """Frames of one value, in the memory that the decoder uses."""
+    n, h, w, _ = SHAPE
+    memory = FramePool()
+    buffer = memory.take(n, h, w)
+    memory.close()  # what is given back is not kept: tests count descriptors
+    for i in range(n):
+        buffer.write(i, np.full((h, 3 * w), value, np.uint8))
+    return buffer
 
 
 def make_slot(index: int, camera: str, region: str = "", value: int = 7) -> Slot:

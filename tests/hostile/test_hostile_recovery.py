@@ -129,10 +129,12 @@ def test_too_few_slots_are_an_error_and_not_a_wait() -> None:
 
 def test_frames_must_be_sealed_and_of_the_right_size() -> None:
     n, h, w, c = SHAPE
-    unsealed = os.memfd_create("frames", os.MFD_ALLOW_SEALING)
-    os.ftruncate(unsealed, n * h * w * c)
-    for fd, count, message in ((unsealed, n, "not sealed"), (frames(1), n + 1, "wrong size")):
-        slot = Slot(0, fd, count, h, w, c, tuple(range(count)), 0, 1, "quick", "", 4.0)
+    unsealed = frames(1)
+    os.close(unsealed.fd)
+    unsealed.fd = os.memfd_create("frames", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed.fd, n * h * w * c)
+    for memory, count, message in ((unsealed, n, "not sealed"), (frames(1), n + 1, "wrong size")):
+        slot = Slot(0, memory, count, h, w, c, tuple(range(count)), 0, 1, "quick", "", 4.0)
         with make_pool() as pool, pytest.raises(ValueError, match=message):
             pool.run(iter([slot]), 1, lambda index, rows: None)
 

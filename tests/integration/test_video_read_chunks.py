@@ -55,16 +55,16 @@ def place(tmp_path, monkeypatch):
 
 
 def take(chunk):
-    """The frames of a chunk as an array; closes its descriptor."""
+    """The frames of a chunk as an array; gives its memory back."""
     shape = (len(chunk.times_us), chunk.height, chunk.width, 3)
-    if chunk.fd is None:
+    if chunk.memory is None:
         assert not chunk.times_us
         return np.empty(shape, np.uint8)
     try:
-        with mmap.mmap(chunk.fd, 0, prot=mmap.PROT_READ) as view:
+        with mmap.mmap(chunk.memory.fd, 0, prot=mmap.PROT_READ) as view:
             return np.frombuffer(view[:], np.uint8).reshape(shape)
     finally:
-        os.close(chunk.fd)
+        chunk.memory.reuse()
 
 
 def full_decode(path):
@@ -143,13 +143,13 @@ def test_segments_of_different_sizes_come_in_one_size(place, tmp_path):
 def test_a_chunk_without_frames_has_no_memory_but_a_size(place, tmp_path):
     import_file(*place, write_clip(tmp_path / "a.mp4", 10), "plaza", START)
     (chunk,) = read_chunks(*place, "plaza", [Chunk(7, 0, 1_000_000)])
-    assert chunk.fd is None
+    assert chunk.memory is None
     assert (chunk.index, chunk.times_us, chunk.height, chunk.width) == (7, (), 96, 160)
 
 
 def test_a_camera_without_video(place):
     (chunk,) = read_chunks(*place, "plaza", [Chunk(0, 0, 1)], resize=(64, 32))
-    assert (chunk.fd, chunk.times_us, chunk.height, chunk.width) == (None, (), 32, 64)
+    assert (chunk.memory, chunk.times_us, chunk.height, chunk.width) == (None, (), 32, 64)
     with pytest.raises(UnknownCamera):
         next(read_chunks(*place, "bridge", [Chunk(0, 0, 1)]))
 

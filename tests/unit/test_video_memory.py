@@ -1,22 +1,24 @@
+import ctypes
+import errno
 import mmap
 import os
 
 import numpy as np
 import pytest
 
-from privid.video.memory import FrameBuffer
+from privid.video.memory import FramePool
 
 
 @pytest.fixture
 def sealed():
-    buffer = FrameBuffer(3, 2, 5)
+    buffer = FramePool().take(3, 2, 5)
     padded = np.full((2, 32), 200, np.uint8)
     padded[:, :15] = np.arange(30, dtype=np.uint8).reshape(2, 15)
     buffer.write(0, padded)
+    buffer.black(1)
     buffer.write(2, np.full((2, 15), 7, np.uint8))
-    fd = buffer.seal()
-    yield fd
-    os.close(fd)
+    yield buffer.fd
+    buffer.close()
 
 
 def content(fd):
@@ -24,14 +26,14 @@ def content(fd):
         return np.frombuffer(view[:], np.uint8).reshape(3, 30)
 
 
-def test_frames_lie_one_after_the_other_without_padding_and_the_rest_is_black(sealed):
+def test_frames_lie_one_after_the_other_without_padding_and_some_are_black(sealed):
     frames = content(sealed)
     assert frames[0].tolist() == list(range(30))
     assert not frames[1].any()
     assert (frames[2] == 7).all()
 
 
-def test_nothing_can_change_it(sealed):
+def test_nobody_else_can_change_it(sealed):
     before = content(sealed).tobytes()
     for attempt in (
         lambda: os.pwrite(sealed, b"x", 0),
@@ -59,9 +61,42 @@ def test_it_is_not_inherited_by_accident(sealed):
     assert not os.get_inheritable(sealed)
 
 
+def test_a_mapping_made_by_another_cannot_be_made_writable(sealed):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    address = libc.mmap(None, 90, mmap.PROT_READ, mmap.MAP_SHARED, sealed, 0)
+    assert libc.mprotect(address, 90, mmap.PROT_READ | mmap.PROT_WRITE) == -1
+    assert ctypes.get_errno() == errno.EACCES
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
 def test_memory_that_is_given_up_leaves_no_descriptor():
-    before = len(os.listdir("/proc/self/fd"))
-    buffer = FrameBuffer(1, 8, 8)
+    before = open_files()
+    buffer = FramePool().take(1, 8, 8)
     buffer.close()
     buffer.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
+
+
+def test_a_buffer_serves_again_for_the_same_shape_only():
+    before, pool = open_files(), FramePool()
+    first = pool.take(2, 8, 8)
+    first.reuse()
+    assert pool.take(2, 8, 8) is first
+    first.reuse()
+    other = pool.take(1, 8, 8)  # fewer frames: the rest of the memory would still hold an earlier chunk
+    assert other is not first
+    assert first.fd == -1
+    other.reuse()
+    pool.close()
+    late = FramePool()
+    buffer = late.take(1, 8, 8)
+    late.close()
+    buffer.reuse()
+    assert buffer.fd == -1
+    assert open_files() == before

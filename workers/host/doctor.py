@@ -19,7 +19,7 @@ import workers
 from workers import limits, wire
 from workers.host import cgroups, landlock, launcher, namespaces, profile, seccomp
 from workers.host.errors import SandboxError
-from workers.host.feeder import Slot
+from workers.host.feeder import FRAME_SEALS, Slot
 from workers.host.pool import ExecutableSpec, LocalPool
 
 TORCH_SECONDS = 5.0
@@ -31,7 +31,6 @@ _NAMESPACES = {
     "uts": namespaces.CLONE_NEWUTS,
     "cgroup": namespaces.CLONE_NEWCGROUP,
 }
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def _memfd() -> Finding:
     def action() -> None:
         fd = os.memfd_create("doctor", os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, 4096)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, FRAME_SEALS)
         try:
             os.write(fd, b"x")
         except PermissionError:

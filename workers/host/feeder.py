@@ -5,23 +5,39 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from workers import limits
 from workers.guest import chunk
 
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_F_SEAL_FUTURE_WRITE = 0x10  # linux/fcntl.h; not among fcntl's constants before Python 3.13
+FRAME_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
+
+
+class FrameMemory(Protocol):
+    """Frames in a memfd that guests cannot change; whoever decodes them says what becomes of it afterwards."""
+
+    @property
+    def fd(self) -> int:
+        """The memfd, exactly as long as the frames. Sealed against resizing, and against writing by others."""
+
+    def reuse(self) -> None:
+        """No process maps the frames any more: other frames may take their place."""
+
+    def close(self) -> None:
+        """Give the memory back to the system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One run to be made: public facts and the frames of one chunk (and region).
 
-    `frames_fd` is a sealed memfd of exactly `frame_count * height * width * channels` bytes, or None without frames.
-    The pool owns it from the moment it takes the slot, and closes it.
+    `frames` has exactly `frame_count * height * width * channels` bytes, or is None without frames. The pool owns it
+    from the moment it takes the slot: it closes it or, if the one guest that had it is gone, gives it back.
     """
 
     index: int
-    frames_fd: int | None
+    frames: FrameMemory | None
     frame_count: int
     height: int
     width: int
@@ -58,21 +74,21 @@ class Slot:
         """Raise ValueError unless the frames are what the facts say, and sealed."""
         if len(self.times_us) != self.frame_count:
             raise ValueError(f"slot {self.index}: {self.frame_count} frames but {len(self.times_us)} times")
-        if (self.frames_fd is None) != (self.frames_bytes == 0):
+        if (self.frames is None) != (self.frames_bytes == 0):
             raise ValueError(f"slot {self.index}: frames without memory, or memory without frames")
-        if self.frames_fd is None:
+        if self.frames is None:
             return
         if self.frames_bytes > limits.MAX_SLOT_FRAMES_BYTES:
             raise ValueError(f"slot {self.index}: {self.frames_bytes} bytes of frames; shorten the chunk or RESIZE")
-        if os.fstat(self.frames_fd).st_size != self.frames_bytes:
+        if os.fstat(self.frames.fd).st_size != self.frames_bytes:
             raise ValueError(f"slot {self.index}: the frames' memory has the wrong size")
-        if fcntl.fcntl(self.frames_fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        if fcntl.fcntl(self.frames.fd, fcntl.F_GET_SEALS) & FRAME_SEALS != FRAME_SEALS:
             raise ValueError(f"slot {self.index}: the frames' memory is not sealed")
 
     def close(self) -> None:
         """Give the frames' memory back. Not twice."""
-        if self.frames_fd is not None:
-            os.close(self.frames_fd)
+        if self.frames is not None:
+            self.frames.close()
 
 
 class Feeder(threading.Thread):

@@ -121,7 +121,7 @@ class LocalPool:
         timing: Timing = "slotted",
         cores: tuple[int, ...] = (0,),
         *,
-        lookahead_bytes: int = 256 * 2**20,
+        lookahead_bytes: int = 128 * 2**20,
         lookahead_slots: int = 64,
         walls: profile.Profile | None = None,
         on_run: Callable[[Run], None] | None = None,
@@ -283,6 +283,7 @@ class _PoolRun:
         self._awaited: set[int] = set()
         self._dropped: list[int] = []
         self._failures: dict[int, int] = {}
+        self._retried: set[int] = set()
         self._finished = 0
         self._start_ns = 0
         self._turns = 0
@@ -370,6 +371,7 @@ class _PoolRun:
             self._put_late(position, slot)
 
     def _put_late(self, position: int, slot: Slot) -> None:
+        self._retried.add(position)
         if self._late and self._late_bytes + slot.frames_bytes > self._pool._lookahead[0]:
             slot.close()
             self._dropped.append(slot.index)
@@ -395,7 +397,7 @@ class _PoolRun:
     def _send(self, lane: _Lane, position: int, slot: Slot, go_ns: int) -> None:
         lane.busy[position] = (slot, go_ns)
         kill_ns = go_ns + self._turn_ns - self._pool._guard_ns if go_ns else 0
-        frames = (-1 if slot.frames_fd is None else slot.frames_fd, slot.frames_bytes)
+        frames = (-1 if slot.frames is None else slot.frames.fd, slot.frames_bytes)
         # A dead worker is noticed when it is read from, and what it had is given another turn there.
         with contextlib.suppress(channel.ClosedError):
             lane.worker.send(position, go_ns, kill_ns, self._turn_ns, slot.facts, frames)
@@ -423,14 +425,24 @@ class _PoolRun:
         elif outcome.status == warden.FAILED:
             self._failed(outcome.number, slot, outcome.data.decode(errors="replace"))
         else:
-            slot.close()
+            self._let_go(outcome.number, slot)
             self._finished += 1
             if self._pool._on_run is not None:
                 self._pool._on_run(Run(slot.index, lane.core, planned, outcome.started_ns, outcome.ended_ns))
             self._on_rows(slot.index, wire.parse_rows(outcome.data, self._pool._spec.table))
 
+    def _let_go(self, position: int, slot: Slot) -> None:
+        if slot.frames is None:
+            return
+        # A warden says 'done' when the guest is gone; nobody has waited for the end of one that failed or came late.
+        if position in self._retried:
+            slot.frames.close()
+        else:
+            slot.frames.reuse()
+
     def _failed(self, position: int, slot: Slot, reason: str) -> None:
         self._failures[position] = self._failures.get(position, 0) + 1
+        self._retried.add(position)
         self._late.append((position, slot))
         self._late_bytes += slot.frames_bytes
         if self._failures[position] > 1:
