@@ -8,8 +8,11 @@ Three rules bound how many rows of a join one slot can move; where several apply
 - *Trusted keys*: a changed left row matches at most j = mult(key) right rows, a right one at most i left rows:
   r_L*j + r_R*i. If the key is f(slot), the same f on every side that has the table, all changed rows have one key, and
   there are never more than i*j rows with it.
-- *Dense with dense, one public domain*: every key matches exactly once, so the size is public and each column keeps its
-  lip.
+- *Dense with dense, one public domain*: one row a key on both sides, and every key matches exactly once, so the size is
+  public and each column keeps its lip.
+
+The row count moves by r in INNER, as the left side's in LEFT, and by r_L + r_R in FULL: that has a row for each key of
+either side, so a row that leaves or enters one side changes their number by at most one (docs/decisions/0015).
 
 NULL matches nothing.
 """
@@ -42,7 +45,7 @@ def join(relation: Join, left: State, right: State, bases: Bases) -> State:
     """The smallest of the rules that apply. Raises Refusal if none does."""
     _check_types(relation, left, right)
     if relation.kind is JoinKind.INNER and _one_domain(relation, left, right):
-        return _dense(relation, left, right)
+        return _dense(relation, left, right, bases)
     one_a_key = _covers(left, {one for one, _ in relation.on}) and _covers(right, {two for _, two in relation.on})
     trusted = _trusted_pairs(relation, left, right) if relation.kind is JoinKind.INNER else ()
     if not one_a_key and not trusted:
@@ -52,18 +55,10 @@ def join(relation: Join, left: State, right: State, bases: Bases) -> State:
             "GROUP BY the joined columns, and nothing else, in a subquery on each side.",
         )
     _check_size(relation, left, right, one_a_key)
-    influence = {}
-    for base in {**left.influence, **right.influence}:
-        before = (left.influence.get(base, _NOTHING), right.influence.get(base, _NOTHING))
-        bounds = []
-        if one_a_key:
-            bounds.append(_matched(relation.kind, *before))
-        if trusted:
-            bounds.append(_products(trusted, left, right, base, bases, before))
-        r, R = min(bound.r for bound in bounds), min(bound.R for bound in bounds)  # noqa: N806  # R as in the model
-        touched = max(side.touched for side in before)
-        net = before[0].net if relation.kind is JoinKind.LEFT else r
-        influence[base] = Influence(r, R, net, touched, _active(left, right, base))
+    influence = {
+        base: _moved(relation.kind, one_a_key, trusted, left, right, base, bases)
+        for base in {**left.influence, **right.influence}
+    }
     return State(
         relation=relation,
         inputs=(left, right),
@@ -100,6 +95,27 @@ def _check_size(relation: Join, left: State, right: State, one_a_key: bool) -> N
             f"a join could have {most:,} rows, more than {MOST_ROWS:,}",
             "Join by shorter bins of time, or aggregate both sides first.",
         )
+
+
+def _moved(
+    kind: JoinKind,
+    one_a_key: bool,
+    trusted: tuple[tuple[str, str], ...],
+    left: State,
+    right: State,
+    base: str,
+    bases: Bases,
+) -> Influence:
+    """How far one source table moves the join: the smallest of the bounds that apply."""
+    before = (left.influence.get(base, _NOTHING), right.influence.get(base, _NOTHING))
+    bounds = []
+    if one_a_key:
+        bounds.append(_matched(kind, *before))
+    if trusted:
+        bounds.append(_products(trusted, left, right, base, bases, before))
+    r, R = min(bound.r for bound in bounds), min(bound.R for bound in bounds)  # noqa: N806  # R as in the model
+    net = {JoinKind.INNER: r, JoinKind.LEFT: before[0].net, JoinKind.FULL: before[0].r + before[1].r}
+    return Influence(r, R, net[kind], max(side.touched for side in before), _active(left, right, base))
 
 
 def _active(left: State, right: State, base: str) -> Expr | None:
@@ -217,11 +233,12 @@ def _one_domain(relation: Join, left: State, right: State) -> bool:
     return keys.keys() == others.keys() and not any(None in key for key in keys)
 
 
-def _dense(relation: Join, left: State, right: State) -> State:
-    influence = {}
-    for base in {**left.influence, **right.influence}:
-        a, b = left.influence.get(base, _NOTHING), right.influence.get(base, _NOTHING)
-        influence[base] = Influence(a.r + b.r, a.R + b.R, 0, max(a.touched, b.touched), _active(left, right, base))
+def _dense(relation: Join, left: State, right: State, bases: Bases) -> State:
+    trusted = _trusted_pairs(relation, left, right)
+    influence = {
+        base: replace(_moved(JoinKind.INNER, True, trusted, left, right, base, bases), net=0)
+        for base in {**left.influence, **right.influence}
+    }
     columns = _columns(relation, left, right)
     for side in (left, right):
         for name, column in side.columns.items():
@@ -238,5 +255,5 @@ def _dense(relation: Join, left: State, right: State) -> State:
         size=left.size,
         dense_keys=tuple(one for one, _ in relation.on),
         unique=(frozenset(one for one, _ in relation.on), frozenset(two for _, two in relation.on)),
-        rule="dense JOIN dense, one public domain: r = r_L + r_R, the size is exact",
+        rule="dense JOIN dense, one public domain: r = r_L + r_R (1 by one trusted key), the size is exact",
     )
