@@ -11,12 +11,8 @@ from privid.domain.policy import NO_MASK, CameraPolicy, MaskPolicy
 from privid.domain.policy_document import from_document
 from privid.ledger.errors import NoPolicy, UnknownCamera
 
-_LOCK = (
-    sa.select(cameras.c.id)
-    .where(cameras.c.name.in_(sa.bindparam("names", expanding=True)))
-    .order_by(cameras.c.id)
-    .with_for_update(key_share=True)
-)
+_LOCK = sa.select(sa.func.pg_advisory_xact_lock(0x6C65_6467_6572))
+"""The number is "ledger" in ASCII."""
 _versions = policies.alias()
 _latest = (
     sa.select(sa.func.max(_versions.c.version))
@@ -70,16 +66,15 @@ def in_force(policy: CameraPolicy, ever: Mapping[str, MaskPolicy]) -> dict[str, 
     return {NO_MASK: policy.under(NO_MASK), **deleted, **policy.masks}
 
 
-def lock(connection: sa.Connection, names: Iterable[str]) -> None:
-    """Keep everybody else from charging these cameras or changing their policies until the transaction ends.
+def lock(connection: sa.Connection) -> None:
+    """Keep everybody else from writing to the ledger until the transaction ends.
 
-    Always before anything else is read or locked, and in one order: so nobody waits in a circle, and nothing that a
-    decision rests on is read from before the lock. Rows that merely refer to a camera may still be added (the lock is
-    NO KEY UPDATE): the services write those beside audit entries, in the other order. On SQLite the transaction itself
-    is that lock.
+    Always before anything else is read or locked: so nobody waits in a circle, and nothing that a decision rests on is
+    read from before the lock. On SQLite the transaction itself is that lock. One lock for all cameras costs nothing
+    that the audit log, one chain for all, would not cost anyway (docs/decisions/0018).
     """
     if connection.dialect.name != "sqlite":
-        connection.execute(_LOCK, {"names": sorted(names)}).all()
+        connection.execute(_LOCK)
 
 
 def read(connection: sa.Connection, names: Iterable[str]) -> dict[str, Book]:

@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Callable, Iterable
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from privid.database.schema import IS_LIVE, cameras, charges, queries, releases, reservations
-from privid.database.transactions import reading, write
+from privid.database.schema import IS_LIVE, charges, queries, releases, reservations
+from privid.database.transactions import GroupCommit, reading
 from privid.domain.budget import Charge
 from privid.domain.intervals import StepFunction
 from privid.ledger import admission, audit, books, listing, rows, states, steps
@@ -22,6 +22,8 @@ from privid.ledger.errors import (
     UnknownQuery,
 )
 from privid.ledger.values import Cancelled, QueryRecord, Refusal, Reservation, Reserved, State, Work
+
+T = TypeVar("T")
 
 _BY_REQUEST = (
     sa.select(
@@ -54,6 +56,7 @@ class Ledger:
     def __init__(self, engine: sa.Engine, clock: Callable[[], int]) -> None:
         self._engine = engine
         self._clock = clock
+        self._commits = GroupCommit(engine)
 
     def reserve(self, reservation: Reservation) -> Reserved:
         """Take a query's charges, all or none, before any frame is read (section 6, step 2).
@@ -64,11 +67,10 @@ class Ledger:
         Raises BudgetExceeded where it does not fit, RequestIdReused, PolicyChanged, UnknownCamera, NoPolicy or
         UnknownMask.
         """
-        try:
-            return write(self._engine, partial(self._reserve, reservation))
-        except BudgetExceeded as refused:
-            write(self._engine, partial(self._record_refusal, reservation, refused))
-            raise
+        outcome = self._write(partial(self._reserve, reservation))
+        if isinstance(outcome, BudgetExceeded):
+            raise outcome
+        return outcome
 
     def would_admit(self, charged: Iterable[Charge]) -> tuple[Refusal, ...]:
         """The places where these charges would be refused now; empty if they would be admitted. Nothing is written.
@@ -123,7 +125,7 @@ class Ledger:
 
         Raises IllegalTransition if it is finished, UnknownQuery.
         """
-        return write(self._engine, partial(self._start, reservation_id))
+        return self._write(partial(self._start, reservation_id))
 
     def postpone(self, reservation_id: str, visible_us: int) -> None:
         """Move the public moment of unfinished work to `visible_us`, never to an earlier one.
@@ -131,14 +133,14 @@ class Ledger:
         For a start that came later than planned: the new moment must follow from public times as well. Raises
         IllegalTransition if the work is finished, UnknownQuery.
         """
-        write(self._engine, partial(self._postpone, reservation_id, visible_us))
+        self._write(partial(self._postpone, reservation_id, visible_us))
 
     def release(self, reservation_id: str, document: str) -> None:
         """Store the answer and end the reservation, in one transaction (section 6, step 4).
 
         Raises IllegalTransition unless it is running: a second answer, or one that nobody waits for, is dropped.
         """
-        write(self._engine, partial(self._release, reservation_id, document))
+        self._write(partial(self._release, reservation_id, document))
 
     def fail(self, reservation_id: str, reason: str) -> bool:
         """Give a reservation up after a failure of the system. True if its charges were returned: it had not started.
@@ -146,7 +148,7 @@ class Ledger:
         `reason` goes to the audit log only, so it may say more than an analyst may know. Raises IllegalTransition if it
         is finished, UnknownQuery.
         """
-        return write(self._engine, partial(self._fail, reservation_id, reason))
+        return self._write(partial(self._fail, reservation_id, reason))
 
     def cancel(self, query_id: str, *, actor: str) -> Cancelled:
         """Withdraw a query. The work on it stops if no other query shares it; charges return if it had not started.
@@ -154,7 +156,7 @@ class Ledger:
         An answer that is stored but not yet public is withdrawn like a running query, so that nothing shows when it
         was ready. Raises NotCancellable if the query has its answer, has failed or was cancelled; UnknownQuery.
         """
-        return write(self._engine, partial(self._cancel, query_id, actor))
+        return self._write(partial(self._cancel, query_id, actor))
 
     def unfinished(self) -> tuple[Work, ...]:
         """Reserved and running work in the order it was admitted: what to take up again after a restart."""
@@ -188,10 +190,17 @@ class Ledger:
                 sa.select(releases.c.document).where(releases.c.reservation_id == record.reservation_id)
             )
 
-    def _reserve(self, asked: Reservation, connection: sa.Connection) -> Reserved:
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        """One transaction of the ledger, together with those of other threads."""
+
+        def alone(connection: sa.Connection) -> T:
+            books.lock(connection)
+            return work(connection)
+
+        return self._commits.write(alone)
+
+    def _reserve(self, asked: Reservation, connection: sa.Connection) -> Reserved | BudgetExceeded:
         by_camera = {charge.camera: charge for charge in _joined(asked.charges)}
-        if by_camera:
-            books.lock(connection, by_camera)
         now = self._clock()
         if known := connection.execute(_BY_REQUEST, {"analyst": asked.analyst_id, "request": asked.request_id}).first():
             if (known.text, known.default_epsilon_nano) != (asked.text, asked.default_epsilon_nano):
@@ -206,7 +215,9 @@ class Ledger:
             state = listing.public_state(State(same.state), same.visible_us, None, now)
             return Reserved(query_id, same.id, state, same.visible_us, existing=True, shared=True)
         found = books.read(connection, by_camera) if by_camera else {}
-        self._admit(connection, asked, query_id, [(book, by_camera[name]) for name, book in found.items()], now)
+        charged = [(book, by_camera[name]) for name, book in found.items()]
+        if refused := self._admit(connection, asked, query_id, charged, now):
+            return refused
         return Reserved(query_id, query_id, State.RESERVED, asked.visible_us, existing=False, shared=False)
 
     def _admit(
@@ -216,7 +227,8 @@ class Ledger:
         query_id: str,
         charged: list[tuple[books.Book, Charge]],
         now: int,
-    ) -> None:
+    ) -> BudgetExceeded | None:
+        """Write the reservation and its charges, or only why it was refused."""
         refusals: list[Refusal] = []
         added: list[tuple[books.Book, dict[str, StepFunction]]] = []
         for book, charge in charged:
@@ -228,7 +240,9 @@ class Ledger:
             read = partial(steps.read, connection, book.camera_id)
             refusals.extend(admission.refusals(book, charge, weighed, read))
         if refusals:
-            raise BudgetExceeded(refusals)
+            places = [[r.camera, r.from_us, r.to_us, r.left_nano, r.asked_nano] for r in refusals]
+            self._log(connection, now, asked, "query.refused", {"text": asked.text, "refusals": places})
+            return BudgetExceeded(refusals)
         connection.execute(
             _INSERT_RESERVATION,
             {
@@ -253,6 +267,7 @@ class Ledger:
             connection, now, asked, "query.reserved",
             {"query": query_id, "cache_key": asked.cache_key, "text": asked.text, "policies": cameras_charged},
         )  # fmt: skip
+        return None
 
     def _insert_query(
         self, connection: sa.Connection, asked: Reservation, query_id: str, reservation_id: str, now: int
@@ -269,10 +284,6 @@ class Ledger:
                 "submitted_us": now,
             },
         )
-
-    def _record_refusal(self, asked: Reservation, refused: BudgetExceeded, connection: sa.Connection) -> None:
-        places = [[r.camera, r.from_us, r.to_us, r.left_nano, r.asked_nano] for r in refused.refusals]
-        self._log(connection, self._clock(), asked, "query.refused", {"text": asked.text, "refusals": places})
 
     def _start(self, reservation_id: str, connection: sa.Connection) -> bool:
         state = states.lock(connection, reservation_id)
@@ -304,7 +315,6 @@ class Ledger:
         self._log_work(connection, now, "query.released", reservation_id, sha256=digest)
 
     def _fail(self, reservation_id: str, reason: str, connection: sa.Connection) -> bool:
-        self._lock_cameras_of(connection, reservation_id)
         state = states.lock(connection, reservation_id)
         refunded = state is states.REFUNDED_FROM and self._refund(connection, reservation_id)
         now = self._clock()
@@ -316,7 +326,6 @@ class Ledger:
         reservation_id = connection.scalar(sa.select(queries.c.reservation_id).where(queries.c.id == query_id))
         if reservation_id is None:
             raise UnknownQuery(query_id)
-        self._lock_cameras_of(connection, reservation_id)
         state = states.lock(connection, reservation_id)
         now = self._clock()
         shown = listing.records(connection, now, queries.c.id == query_id)[0].state
@@ -337,12 +346,6 @@ class Ledger:
             {"query": query_id, "reservation": reservation_id, "stopped": stopped, "refunded": refunded},
         )  # fmt: skip
         return Cancelled(reservation_id, stopped, refunded)
-
-    def _lock_cameras_of(self, connection: sa.Connection, reservation_id: str) -> None:
-        charged = sa.select(cameras.c.name).join(charges).where(charges.c.reservation_id == reservation_id).distinct()
-        names = connection.scalars(charged).all()
-        if names:
-            books.lock(connection, names)
 
     def _refund(self, connection: sa.Connection, reservation_id: str) -> bool:
         """Return exactly what the reservation's charges add to the stored functions now."""

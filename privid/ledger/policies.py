@@ -77,7 +77,7 @@ class Policies:
         """
 
         def work(connection: sa.Connection) -> dict[str, CameraPolicy]:
-            books.lock(connection, confirmed)
+            books.lock(connection)
             return {
                 camera: self._put(camera, preview.policy, actor, preview, connection)
                 for camera, preview in sorted(confirmed.items())
@@ -88,7 +88,7 @@ class Policies:
     def _put(
         self, camera: str, policy: CameraPolicy, actor: str, confirmed: PolicyPreview | None, connection: sa.Connection
     ) -> CameraPolicy:
-        books.lock(connection, [camera])
+        books.lock(connection)
         change = _Change(connection, camera, policy)
         preview = change.preview()
         if confirmed is not None and (confirmed.policy, confirmed.replaces) != (preview.policy, preview.replaces):
