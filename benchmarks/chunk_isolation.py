@@ -56,8 +56,8 @@ def milliseconds(function: Callable[[], None]) -> float:
 def start(libraries: tuple[str, ...]) -> tuple[Worker, cgroups.Group]:
     config = {
         "libraries": list(libraries), "columns": [("n", "NUMBER", 0)], "max_rows": 1, "exact": False, "core": None,
-        "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "memory_bytes": 256 * 2**20, "uid": unprivileged_id(),
-        "housekeeping": [], "profile": {},
+        "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "log_bytes": 0, "memory_bytes": 256 * 2**20,
+        "uid": unprivileged_id(), "housekeeping": [], "profile": {},
     }  # fmt: skip
     group = cgroups.Group.create(cgroups.group_name(time.monotonic_ns()), 8 * 2**30, 200)
     worker = Worker(config, SOURCE, group)

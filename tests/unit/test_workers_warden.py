@@ -7,7 +7,9 @@ from workers.host.warden import Guest
 
 def make_guest(go_ns: int = 0) -> Guest:
     read, write = os.pipe()
-    return Guest(number=1, go_ns=go_ns, kill_ns=0, timeout_ns=1, rows_fd=read, go_fd=write, read_while_running=False)
+    return Guest(
+        number=1, go_ns=go_ns, kill_ns=0, timeout_ns=1, rows_fd=read, go_fd=write, log_fd=-1, read_while_running=False
+    )
 
 
 def test_a_guest_is_not_started_before_it_is_known_who_it_is() -> None:

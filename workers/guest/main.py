@@ -3,6 +3,7 @@
 The host's confinement is complete before `run` is called; the only way out is the descriptor `out`.
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -48,11 +49,16 @@ def load(source: bytes) -> types.ModuleType:
 
 def run(source: bytes, chunk: Chunk, table: wire.TableSpec, out: int) -> NoReturn:
     """Import the executable, call `process(chunk)`, write its rows, end the process whatever it left running."""
+    status = 0
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed before a timeout counts
     try:
         output = memoryview(encode(load(source).process(chunk), table))
         while output:
             output = output[os.write(out, output) :]
     except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are a crash like any other
+        status = 1
         traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+    with contextlib.suppress(BaseException):  # what it printed is read in try-outs only
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from workers.host import landlock, namespaces, profile, seccomp
 
-STANDARD_FDS = (0, 1, 2)
 ROWS_FD = 3
 GO_FD = 4
 FIRST_CLOSED_FD = 5
@@ -56,8 +55,8 @@ def prepare(chosen: profile.Profile, proc_fd: int, null_fd: int, memory: Mapping
     )
 
 
-def _fix_descriptors(rows_fd: int, go_fd: int, null_fd: int) -> None:
-    wanted = ((rows_fd, ROWS_FD), (go_fd, GO_FD), *((null_fd, fd) for fd in STANDARD_FDS))
+def _fix_descriptors(rows_fd: int, go_fd: int, log_fd: int, null_fd: int) -> None:
+    wanted = ((null_fd, 0), (log_fd, 1), (log_fd, 2), (rows_fd, ROWS_FD), (go_fd, GO_FD))
     # First out of the way, so that no target number is still somebody's source.
     spare = [(fcntl.fcntl(fd, fcntl.F_DUPFD, 64), target) for fd, target in wanted]
     for fd, target in spare:
@@ -65,8 +64,11 @@ def _fix_descriptors(rows_fd: int, go_fd: int, null_fd: int) -> None:
     os.closerange(FIRST_CLOSED_FD, _FD_LIMIT)
 
 
-def confine(walls: Walls, rows_fd: int, go_fd: int) -> None:
-    """Give up everything. Runs in the child, before a single byte of the analyst's is looked at. Raises OSError."""
+def confine(walls: Walls, rows_fd: int, go_fd: int, log_fd: int | None = None) -> None:
+    """Give up everything. Runs in the child, before a single byte of the analyst's is looked at. Raises OSError.
+
+    `log_fd` is where standard output and error go: nowhere, except in try-outs.
+    """
     os.setsid()  # or kill(0, ...) reaches the process group of our own processes
     uid, gid = os.geteuid(), os.getegid()
     namespaces.unshare(OWN_NAMESPACES)
@@ -76,7 +78,7 @@ def confine(walls: Walls, rows_fd: int, go_fd: int) -> None:
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
     if walls.ruleset_fd is not None:
         landlock.restrict(walls.ruleset_fd)
-    _fix_descriptors(rows_fd, go_fd, walls.null_fd)
+    _fix_descriptors(rows_fd, go_fd, walls.null_fd if log_fd is None else log_fd, walls.null_fd)
     for limit, value in walls.rlimits.items():
         resource.setrlimit(limit, (value, value))
     namespaces.drop_capabilities()

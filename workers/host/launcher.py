@@ -47,13 +47,17 @@ def unprivileged_id() -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one task: `status` as in `workers.host.warden`; `data` is a guest's output or a reason."""
+    """What became of one task: `status` as in `workers.host.warden`; `data` is a guest's output or a reason.
+
+    `log` is what it printed, in try-outs.
+    """
 
     number: int
     status: int
     started_ns: int
     ended_ns: int
     data: bytes
+    log: bytes
 
 
 class Worker:
@@ -118,8 +122,9 @@ class Worker:
         if message.kind == warden.READY:
             self.ready = True
             return None
-        number, status, started, ended = warden.RESULT_HEADER.unpack_from(message.payload)
-        return Outcome(number, status, started, ended, message.payload[warden.RESULT_HEADER.size :])
+        number, status, started, ended, log_bytes = warden.RESULT_HEADER.unpack_from(message.payload)
+        rest = message.payload[warden.RESULT_HEADER.size :]
+        return Outcome(number, status, started, ended, rest[log_bytes:], rest[:log_bytes])
 
     def close(self) -> None:
         """End the warden, its zygote and every guest, and wait until they are gone."""

@@ -75,13 +75,17 @@ class ExecutableSpec:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """When a slot was planned, started and ended, for operators and tests. Nanoseconds of CLOCK_MONOTONIC."""
+    """When a slot was planned, started and ended, for operators and tests. Nanoseconds of CLOCK_MONOTONIC.
+
+    `log` is what the executable printed, in try-outs only.
+    """
 
     index: int
     core: int
     planned_ns: int
     started_ns: int
     ended_ns: int
+    log: bytes = b""
 
 
 @dataclass
@@ -112,6 +116,7 @@ class LocalPool:
     `cores` are the processors that slots run on; guests are pinned to them. Everything else of the pool keeps to the
     other processors of the calling thread, which may be kept off the slots' cores itself.
     `lookahead_bytes` bounds the frames that are decoded ahead, and once more those of late slots.
+    `log_bytes` is for try-outs on video that the analyst may see: so much of what a guest prints comes with `on_run`.
     Raises SandboxUnavailable if this host cannot confine guests.
     """
 
@@ -125,6 +130,7 @@ class LocalPool:
         lookahead_slots: int = 64,
         walls: profile.Profile | None = None,
         on_run: Callable[[Run], None] | None = None,
+        log_bytes: int = 0,
     ) -> None:
         if not cores or not set(cores) <= set(range(os.cpu_count() or 1)):
             raise ValueError(f"slot cores {cores} are not processors of this machine")
@@ -137,6 +143,7 @@ class LocalPool:
         self._lookahead = (lookahead_bytes, lookahead_slots)
         self._walls = walls or profile.Profile()
         self._on_run = on_run
+        self._log_bytes = log_bytes
         self._lanes: list[_Lane] = []
         self._turn_ns = spec.timeout_us * 1000
         self._guard_ns = min(max(self._turn_ns // GUARD_SHARE, GUARD_NS[0]), GUARD_NS[1], self._turn_ns // 2)
@@ -191,6 +198,7 @@ class LocalPool:
             "uid": launcher.unprivileged_id(),
             "core": core,
             "lead_ns": self._guard_ns,
+            "log_bytes": self._log_bytes,
             "housekeeping": sorted(self._housekeeping),
             "profile": {"seccomp": self._walls.seccomp, "landlock": self._walls.landlock},
         }
@@ -428,7 +436,8 @@ class _PoolRun:
             self._let_go(outcome.number, slot)
             self._finished += 1
             if self._pool._on_run is not None:
-                self._pool._on_run(Run(slot.index, lane.core, planned, outcome.started_ns, outcome.ended_ns))
+                run = Run(slot.index, lane.core, planned, outcome.started_ns, outcome.ended_ns, outcome.log)
+                self._pool._on_run(run)
             self._on_rows(slot.index, wire.parse_rows(outcome.data, self._pool._spec.table))
 
     def _let_go(self, position: int, slot: Slot) -> None:

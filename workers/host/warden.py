@@ -32,8 +32,9 @@ from workers.host import channel, namespaces, rootfs, zygote
 CONFIG, SOURCE, TASK, RESULT = b"C", b"P", b"T", b"D"
 READY, BROKEN = zygote.READY, zygote.BROKEN
 
-RESULT_HEADER = struct.Struct("<IBqq")
-"""Task number, status, when the guest started, when it ended or was killed (CLOCK_MONOTONIC, nanoseconds)."""
+RESULT_HEADER = struct.Struct("<IBqqI")
+"""Task number, status, when the guest started, when it ended or was killed (CLOCK_MONOTONIC, nanoseconds), and the
+length of its log, which follows."""
 DONE, LATE, FAILED = 0, 1, 2
 """Status: the guest had its run (the rest of the message is its output, nothing if it was killed); it did not get its
 time (rerun it); the sandbox itself failed (the rest of the message says how)."""
@@ -53,6 +54,7 @@ class Guest:
     timeout_ns: int
     rows_fd: int
     go_fd: int
+    log_fd: int
     read_while_running: bool
     pidfd: int = -1
     pid: int = 0
@@ -65,6 +67,7 @@ class Guest:
     overflow: bool = False
     ended_ns: int = 0
     output: bytearray = field(default_factory=bytearray)
+    log: bytearray = field(default_factory=bytearray)
 
     @property
     def open_timing(self) -> bool:
@@ -78,8 +81,8 @@ class Guest:
 
     @property
     def gone(self) -> bool:
-        """Whether the process has ended and its pipe is drained."""
-        return self.dead and self.at_end
+        """Whether the process has ended and its pipes are drained."""
+        return self.dead and self.at_end and self.log_fd < 0
 
     def kill(self) -> None:
         """End it and everything in its pid namespace."""
@@ -94,12 +97,20 @@ class Guest:
             os.close(self.go_fd)
             self.go_fd = -1
 
+    def read_log(self, limit: int) -> None:
+        """Take what it printed; all of it, so that it never waits for us, but keep no more than `limit` bytes."""
+        data = os.read(self.log_fd, _READ_BYTES)
+        if not data:
+            os.close(self.log_fd)
+            self.log_fd = -1
+        self.log += data[: limit - len(self.log)]
+
     def close(self) -> None:
         """Let go of its descriptors."""
-        for fd in (self.rows_fd, self.go_fd, self.pidfd):
+        for fd in (self.rows_fd, self.go_fd, self.log_fd, self.pidfd):
             if fd >= 0:
                 os.close(fd)
-        self.rows_fd = self.go_fd = self.pidfd = -1
+        self.rows_fd = self.go_fd = self.log_fd = self.pidfd = -1
 
 
 def _pipe_size(wanted: int) -> int:
@@ -126,6 +137,7 @@ class Warden:
         self._zygote = to_zygote
         self._core: int | None = config["core"]
         self._output_limit: int = config["output_limit"]
+        self._log_bytes: int = config["log_bytes"]
         self._lead_ns: int = config["lead_ns"]
         self._pipe_bytes = _pipe_size(self._output_limit + _GREETING_BYTES)
         self._tasks: deque[channel.Message] = deque()
@@ -160,6 +172,8 @@ class Warden:
                     watched.append(guest.rows_fd)
                 if guest.pidfd >= 0 and not guest.dead:
                     watched.append(guest.pidfd)
+                if guest.log_fd >= 0:
+                    watched.append(guest.log_fd)
         deadline = self._next_deadline()
         timeout = None if deadline is None else max(0.0, (deadline - now) / 1e9)
         readable, _, _ = select.select(watched, [], [], timeout)
@@ -190,6 +204,8 @@ class Warden:
             if not guest.ready and guest.output.startswith(READY):
                 guest.ready = True
                 del guest.output[:1]
+        if guest.log_fd in readable:
+            guest.read_log(self._log_bytes)
         if guest.pidfd in readable:
             guest.dead = True
             guest.ended_ns = time.monotonic_ns()
@@ -260,8 +276,8 @@ class Warden:
         guest.close()
 
     def _report(self, guest: Guest, status: int, data: bytes = b"", started_ns: int = 0) -> None:
-        header = RESULT_HEADER.pack(guest.number, status, started_ns, guest.ended_ns)
-        channel.send(self._host, RESULT, header + data)
+        header = RESULT_HEADER.pack(guest.number, status, started_ns, guest.ended_ns, len(guest.log))
+        channel.send(self._host, RESULT, header + guest.log + data)
 
     # ------------------------------------------------------------------------------------------------- forking
 
@@ -272,6 +288,7 @@ class Warden:
             fcntl.fcntl(rows_write, fcntl.F_SETPIPE_SZ, self._pipe_bytes)
         room = fcntl.fcntl(rows_write, fcntl.F_GETPIPE_SZ)
         go_read, go_write = os.pipe2(os.O_CLOEXEC)
+        log_read, log_write = os.pipe2(os.O_CLOEXEC) if self._log_bytes else (-1, -1)
         guest = Guest(
             number=fields["number"],
             go_ns=fields["go_ns"],
@@ -279,11 +296,13 @@ class Warden:
             timeout_ns=fields["timeout_ns"],
             rows_fd=rows_read,
             go_fd=go_write,
+            log_fd=log_read,
             read_while_running=room < self._output_limit + _GREETING_BYTES,
         )
         size = str(fields["frames_bytes"]).encode()
-        channel.send(self._zygote, TASK, size, (rows_write, go_read, *task.fds))
-        for fd in (rows_write, go_read, *task.fds):
+        given = (rows_write, go_read, *((log_write,) if self._log_bytes else ()), *task.fds)
+        channel.send(self._zygote, TASK, size, given)
+        for fd in given:
             os.close(fd)
         self._forking.append(guest)
         self._prepared = guest

@@ -17,7 +17,8 @@ Five kinds of process, outermost first. All but the last run our code only.
     guest    pid 1 of its own namespaces below Z. Confines itself (`confine`), says 'R' on its rows pipe, waits on
                its go pipe, says 'S', and only then compiles and runs the analyst's module (`workers.guest.main`).
 
-Pipes of a guest: rows (guest -> warden, descriptor 3) and go (warden -> guest, descriptor 4); 0, 1, 2 are /dev/null.
+Pipes of a guest: rows (guest -> warden, descriptor 3) and go (warden -> guest, descriptor 4); 0, 1, 2 are /dev/null,
+except in try-outs, where 1 and 2 are a third pipe.
 The frames are a sealed memfd, mapped read-only before the confinement and closed.
 
 What must never happen here: the zygote's memory is copied into every later guest, so the zygote never reads anything
@@ -166,6 +167,7 @@ class Zygote:
     ) -> None:
         self._sock = sock
         self._source = source
+        self._logs: bool = config["log_bytes"] > 0
         self._table = wire.TableSpec(
             tuple(wire.ColumnSpec(*column) for column in config["columns"]), config["max_rows"], config["exact"]
         )
@@ -199,7 +201,7 @@ class Zygote:
         namespaces.unshare(namespaces.CLONE_NEWPID)
         pid = os.fork()
         if pid == 0:
-            _guest(self._walls, self._source, self._table, request)
+            _guest(self._walls, self._source, self._table, self._logs, request)
         request.close()
         try:
             pidfd = os.pidfd_open(pid)
@@ -210,16 +212,20 @@ class Zygote:
         os.close(pidfd)
 
 
-def _guest(walls: confine.Walls, source: bytes, table: wire.TableSpec, request: channel.Message) -> NoReturn:
+def _guest(
+    walls: confine.Walls, source: bytes, table: wire.TableSpec, logs: bool, request: channel.Message
+) -> NoReturn:
     """The child: confine, wait for the go, hand over to the analyst's code."""
-    rows_fd, go_fd, facts_fd, *rest = request.fds
+    rows_fd, go_fd, *rest = request.fds
+    log_fd = rest.pop(0) if logs else None
+    facts_fd, *rest = rest
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         frames = memoryview(b"")
         if rest:
             frames = memoryview(mmap.mmap(rest[0], int(request.payload), mmap.MAP_SHARED, mmap.PROT_READ))
         chunk = guest_chunk.unpack(os.pread(facts_fd, os.fstat(facts_fd).st_size, 0), frames)
-        confine.confine(walls, rows_fd, go_fd)
+        confine.confine(walls, rows_fd, go_fd, log_fd)
     except Exception as error:  # noqa: BLE001  the sandbox broke, not the guest; say so while it can be told apart
         os.write(rows_fd, BROKEN + f"{type(error).__name__}: {error}".encode()[:1000])
         os._exit(1)
