@@ -32,6 +32,11 @@ class Home:
         return self.root / "executables"
 
     @property
+    def pictures(self) -> Path:
+        """Bitmaps of masks and regions, one file named by its SHA-256 each."""
+        return self.root / "pictures"
+
+    @property
     def spool(self) -> Path:
         """Rows of slots that have run, for queries that have not been released yet; one folder a query."""
         return self.root / "spool"
@@ -43,6 +48,6 @@ class Home:
 
     def create(self) -> "Home":
         """Make the directory and its folders, readable by their user alone. Existing ones are left as they are."""
-        for folder in (self.root, self.video, self.executables, self.spool):
+        for folder in (self.root, self.video, self.executables, self.pictures, self.spool):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self

@@ -1,5 +1,6 @@
 """A camera's privacy policy (privacy-model.md, section 1)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,33 +19,50 @@ ISOLATIONS: tuple[Isolation, ...] = ("fork", "exec", "oci")
 """From the least to the strongest backend."""
 BOUNDARIES: tuple[Boundary, ...] = ("hard", "soft", "none")
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 
 @dataclass(frozen=True, slots=True)
 class MaskPolicy:
-    """Under this mask one presence period shows at most `segments` (k_m) segments of at most `rho_us` each."""
+    """Under this mask one presence period shows at most `segments` (k_m) segments of at most `rho_us` each.
+
+    `picture` names the bitmap of what it hides, by SHA-256; empty where only the terms are known (an offline plan).
+    """
 
     rho_us: int
     segments: int = 1
+    picture: str = ""
 
     def __post_init__(self) -> None:
         if self.rho_us <= 0:
             raise ValueError("rho of a mask must be more than 0")
         if self.segments < 1:
             raise ValueError("segments of a mask must be at least 1")
+        _require_digest(self.picture)
 
 
 @dataclass(frozen=True, slots=True)
 class RegionScheme:
-    """Named regions of a view, and whether an event can show in several of them during one chunk."""
+    """Named regions of a view, and whether an event can show in several of them during one chunk.
+
+    `picture` names the bitmaps of what each region hides, in the order of `names`, as that of a mask.
+    """
 
     names: tuple[str, ...]
     boundary: Boundary = "none"
+    picture: str = ""
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
             raise ValueError("a region scheme needs names, each of them once")
         if self.boundary not in BOUNDARIES:
             raise ValueError(f"boundary must be one of {', '.join(BOUNDARIES)}")
+        _require_digest(self.picture)
+
+
+def _require_digest(picture: str) -> None:
+    if picture and not _DIGEST.fullmatch(picture):
+        raise ValueError("a picture is named by its SHA-256, in 64 lower-case hexadecimal digits")
 
 
 def _frozen_masks() -> Mapping[str, MaskPolicy]:

@@ -14,8 +14,12 @@ def to_document(policy: CameraPolicy) -> str:
         "fps": f"{policy.fps.numerator}/{policy.fps.denominator}",
         "height": policy.height,
         "isolation": policy.isolation,
-        "masks": {n: {"rho_us": m.rho_us, "segments": m.segments} for n, m in policy.masks.items()},
-        "regions": {n: {"boundary": r.boundary, "names": list(r.names)} for n, r in policy.regions.items()},
+        "masks": {
+            n: {"rho_us": m.rho_us, "segments": m.segments} | _picture(m.picture) for n, m in policy.masks.items()
+        },
+        "regions": {
+            n: {"boundary": r.boundary, "names": list(r.names)} | _picture(r.picture) for n, r in policy.regions.items()
+        },
         "rho_us": policy.rho_us,
         "slot_cores": policy.slot_cores,
         "timezone": policy.timezone,
@@ -39,7 +43,15 @@ def from_document(document: str, version: int) -> CameraPolicy:
         timing=content["timing"],
         slot_cores=content["slot_cores"],
         isolation=content["isolation"],
-        masks={n: MaskPolicy(m["rho_us"], m["segments"]) for n, m in content["masks"].items()},
-        regions={n: RegionScheme(tuple(r["names"]), r["boundary"]) for n, r in content["regions"].items()},
+        masks={n: MaskPolicy(m["rho_us"], m["segments"], m.get("picture", "")) for n, m in content["masks"].items()},
+        regions={
+            n: RegionScheme(tuple(r["names"]), r["boundary"], r.get("picture", ""))
+            for n, r in content["regions"].items()
+        },
         version=version,
     )
+
+
+def _picture(digest: str) -> dict[str, str]:
+    """Only where there is one, so that documents from before there were pictures stay canonical."""
+    return {"picture": digest} if digest else {}

@@ -1,10 +1,8 @@
 """Uploaded executables: content-addressed files under PRIVID_HOME/executables, and their rows."""
 
 import hashlib
-import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import sqlalchemy as sa
 
 from privid.database import schema
 from privid.database.transactions import reading, write
+from privid.domain.files import write_whole
 from privid.ledger import audit
 from privid.server import source_check
 from privid.server.clock import Clock
@@ -179,18 +178,4 @@ class ExecutableStore:
         path = self._folder / digest
         if path.exists():
             return
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)  # mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, content, prefix=_TEMPORARY)

@@ -5,12 +5,13 @@ How many frames a chunk has, and when they were taken, follows from the catalog 
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from av import VideoFrame
 
 from privid.video.catalog import Catalog, Segment
 from privid.video.chunking import Chunk
@@ -20,6 +21,7 @@ from privid.video.frame_index import FrameIndex
 from privid.video.memory import FrameBuffer, FramePool
 from privid.video.sampling import choose
 from privid.video.store import SegmentStore
+from privid.video.views import View
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +31,14 @@ _OPEN_SEGMENTS = 4
 
 @dataclass(frozen=True, slots=True)
 class ChunkFrames:
-    """The frames of one chunk.
+    """The frames of one chunk, as one view shows them; `view` is its position among those asked for.
 
     `memory` has len(times_us) frames of `height` x `width` x 3 bytes (BGR, uint8), one after the other; the receiver
     closes it, or gives it back to be used again. None if the chunk has no frames.
     """
 
     index: int
+    view: int
     begin_us: int
     end_us: int
     memory: FrameBuffer | None
@@ -59,26 +62,50 @@ def read_chunks(
     camera: str,
     chunks: Iterable[Chunk],
     *,
+    views: Sequence[View | None] = (None,),
     fps: Fraction | None = None,
     resize: tuple[int, int] | None = None,
     decoder_threads: int = 1,
 ) -> Iterator[ChunkFrames]:
     """Decode chunks one after the other; fastest if they are in the order of time.
 
+    Every chunk is decoded once and comes once for each of `views`, in their order; None is the whole picture. A frame
+    that a view cannot be applied to (see `blacken`) is black, and counts all the same.
+
     A frame belongs to a chunk iff begin <= its time < end; `fps` thins frames out (see `sampling.choose`). All frames
-    have the size `resize` (width, height), whatever the size of the segments they come from; without it, that of the
-    camera's earliest segment. Closing the iterator closes every file and the memory that was given back. Raises
-    UnknownCamera, StoreFailure (a segment file that is missing or cannot be opened), OSError (out of memory).
+    of a view have the size `resize` (width, height), whatever the size of the segments they come from; without it, that
+    of the view's box, or of the camera's earliest segment. Closing the iterator closes every file and the memory that
+    was given back. Raises UnknownCamera, StoreFailure (a segment file that is missing or cannot be opened), OSError
+    (out of memory).
     """
-    width, height = resize or catalog.frame_size(camera) or (0, 0)
-    reader = _Reader(catalog, store, camera, fps, Converter(width, height), decoder_threads)
+    size = resize or catalog.frame_size(camera) or (0, 0)
+    outputs = [
+        _Output(view, *(size if resize or view is None else (view.box.width, view.box.height))) for view in views
+    ]
+    reader = _Reader(catalog, store, camera, fps, outputs, decoder_threads)
     try:
         for chunk in chunks:
-            times, parts = reader.plan(chunk)
-            memory = reader.fill(parts, len(times), height, width) if times else None
-            yield ChunkFrames(chunk.index, chunk.begin_us, chunk.end_us, memory, times, height, width)
+            yield from reader.read(chunk)
     finally:
         reader.close()
+
+
+class _Output:
+    """Where the frames of one view go."""
+
+    def __init__(self, view: View | None, width: int, height: int) -> None:
+        self.width = width
+        self.height = height
+        self.converter = Converter(width, height, view)
+        self._pool = FramePool()  # of its own: views differ in size, and memory is used again for one shape only
+
+    def take(self, count: int) -> FrameBuffer:
+        """Memory for so many frames."""
+        return self._pool.take(count, self.height, self.width)
+
+    def close(self) -> None:
+        """Let go of the memory that is free."""
+        self._pool.close()
 
 
 class _Reader:
@@ -90,20 +117,33 @@ class _Reader:
         store: SegmentStore,
         camera: str,
         fps: Fraction | None,
-        converter: Converter,
+        outputs: Sequence[_Output],
         threads: int,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._camera = camera
         self._fps = fps
-        self._converter = converter
+        self._outputs = outputs
         self._threads = threads
         self._indexes: OrderedDict[int, FrameIndex] = OrderedDict()
         self._decoders: OrderedDict[int, SegmentDecoder] = OrderedDict()
-        self._buffers = FramePool()
 
-    def plan(self, chunk: Chunk) -> tuple[tuple[int, ...], list[_Part]]:
+    def read(self, chunk: Chunk) -> Iterator[ChunkFrames]:
+        """The frames of a chunk, for each view."""
+        times, parts = self._plan(chunk)
+        buffers = deque(self._fill(parts, len(times)) if times else ())
+        try:
+            for view, output in enumerate(self._outputs):
+                memory = buffers.popleft() if buffers else None
+                yield ChunkFrames(
+                    chunk.index, view, chunk.begin_us, chunk.end_us, memory, times, output.height, output.width
+                )
+        finally:
+            for buffer in buffers:  # not handed over
+                buffer.close()
+
+    def _plan(self, chunk: Chunk) -> tuple[tuple[int, ...], list[_Part]]:
         """Times of the chosen frames of a chunk, and where they are."""
         found = []
         for segment in self._catalog.segments(self._camera, chunk.begin_us, chunk.end_us):
@@ -121,28 +161,41 @@ class _Reader:
             offset += count
         return tuple(times[chosen].tolist()), parts
 
-    def fill(self, parts: list[_Part], count: int, height: int, width: int) -> FrameBuffer:
-        """Decode the frames of a chunk into sealed memory."""
-        buffer = self._buffers.take(count, height, width)
+    def _fill(self, parts: list[_Part], count: int) -> list[FrameBuffer]:
+        """Decode the frames of a chunk into sealed memory, one for each view."""
+        buffers: list[FrameBuffer] = []
         try:
+            for output in self._outputs:
+                buffers.append(output.take(count))
             offset = 0
             for part in parts:
                 slots = {position: offset + i for i, position in enumerate(part.positions)}
                 for position, frame in self._decoder(part).read(part.positions):
-                    buffer.write(slots.pop(position), self._converter.convert(frame))
+                    self._write(frame, slots.pop(position), buffers)
                 for slot in slots.values():
-                    buffer.black(slot)
+                    for buffer in buffers:
+                        buffer.black(slot)
                 if slots:
                     _log.warning("%s: %d frames cannot be decoded, black instead", part.segment.path, len(slots))
                 offset += len(part.positions)
         except BaseException:
-            buffer.close()
+            for buffer in buffers:
+                buffer.close()
             raise
-        return buffer
+        return buffers
+
+    def _write(self, frame: VideoFrame, slot: int, buffers: list[FrameBuffer]) -> None:
+        for output, buffer in zip(self._outputs, buffers, strict=True):
+            shown = output.converter.convert(frame)
+            if shown is None:
+                buffer.black(slot)
+            else:
+                buffer.write(slot, shown)
 
     def close(self) -> None:
         """Close every file, and let go of the memory that is free."""
-        self._buffers.close()
+        for output in self._outputs:
+            output.close()
         while self._decoders:
             self._decoders.popitem()[1].close()
 
