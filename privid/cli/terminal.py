@@ -170,7 +170,7 @@ def wants_json() -> bool:
 
 def _call_failed(error: CallFailed) -> int:
     details: dict[str, Any] = {}
-    if error.refusals or error.admissible_epsilon_nano is not None:
+    if error.refusals:
         details["refusals"] = [
             {
                 "camera": refusal.camera,
@@ -183,6 +183,8 @@ def _call_failed(error: CallFailed) -> int:
         ]
         admissible = error.admissible_epsilon_nano
         details["admissible_epsilon"] = None if admissible is None else epsilon(admissible)
+        window = error.admissible_window
+        details["admissible_window"] = None if window is None else {"from_us": window[0], "to_us": window[1]}
     return fail(
         SYSTEM if error.system else INPUT,
         error.code,

@@ -35,7 +35,8 @@ class CallFailed(Exception):
     """A call that was refused or did not come through.
 
     `code` is from the server's public table, `line` and `column` (from 1) and `length` point into the query's text.
-    `system` says that nothing the caller changes would help.
+    `system` says that nothing the caller changes would help. For want of budget: `refusals` says where, and instead
+    `admissible_epsilon_nano` would be admitted, or `admissible_window` ([begin, end) in microseconds) as asked.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class CallFailed(Exception):
         system: bool = False,
         refusals: tuple[Refusal, ...] = (),
         admissible_epsilon_nano: int | None = None,
+        admissible_window: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -61,6 +63,7 @@ class CallFailed(Exception):
         self.system = system
         self.refusals = refusals
         self.admissible_epsilon_nano = admissible_epsilon_nano
+        self.admissible_window = admissible_window
 
 
 class BadAddress(ValueError):
@@ -88,6 +91,11 @@ def call_failed(error: grpc.RpcError, address: str) -> CallFailed:
                 ),
                 admissible_epsilon_nano=(
                     detail.admissible_epsilon_nano if detail.HasField("admissible_epsilon_nano") else None
+                ),
+                admissible_window=(
+                    (detail.admissible_window.from_us, detail.admissible_window.to_us)
+                    if detail.HasField("admissible_window")
+                    else None
                 ),
             )
     match status:

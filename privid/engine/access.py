@@ -5,17 +5,16 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from privid.database.schema import analysts, cameras, executables, grants
+from privid.database.schema import cameras, executables, grants
 from privid.database.transactions import reading
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`executables` maps a name to the SHA-256 of its newest version; `epsilon_limit_nano` None is no limit."""
+    """`executables` maps a name to the SHA-256 of its newest version."""
 
     cameras: frozenset[str]
     executables: Mapping[str, str]
-    epsilon_limit_nano: int | None
 
 
 def access_of(database: sa.Engine, analyst_id: int) -> Access:
@@ -27,5 +26,4 @@ def access_of(database: sa.Engine, analyst_id: int) -> Access:
             .where(executables.c.analyst_id == analyst_id)
             .order_by(executables.c.version)
         )
-        limit = connection.scalar(sa.select(analysts.c.epsilon_limit_nano).where(analysts.c.id == analyst_id))
-        return Access(frozenset(granted), {row.name: row.sha256 for row in newest}, limit)
+        return Access(frozenset(granted), {row.name: row.sha256 for row in newest})

@@ -30,12 +30,6 @@ class CannotEnforce(EngineError):
     code = "cannot_enforce"
 
 
-class LimitExceeded(EngineError):
-    """The analyst's own limit is below what the query asks for."""
-
-    code = "limit_exceeded"
-
-
 class NotCancellable(EngineError):
     """The query has an answer already, or was cancelled before."""
 

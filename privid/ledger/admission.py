@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 from privid.domain.budget import Charge, Grid, Loss
 from privid.domain.intervals import StepFunction
@@ -12,6 +13,15 @@ from privid.ledger.values import Refusal
 
 ReadLoss = Callable[[str, int, int], StepFunction]
 """The stored K * k_m * L_m of a mask, complete at least on the half-open interval given."""
+
+
+class Exceeded(NamedTuple):
+    """Presence periods that start in [from_us, to_us) have `left_nano`, of which a query asks `asked_nano`."""
+
+    from_us: int
+    to_us: int
+    left_nano: int
+    asked_nano: int
 
 
 def weigh(book: Book, losses: Iterable[Loss]) -> dict[str, StepFunction]:
@@ -36,10 +46,16 @@ def spent(book: Book, read: ReadLoss, from_us: int, to_us: int) -> StepFunction:
 
 def refusals(book: Book, charge: Charge, added: Mapping[str, StepFunction], read: ReadLoss) -> Iterator[Refusal]:
     """Every span where the charge does not fit: spent(tau) must be <= epsilon for every tau where it adds anything."""
+    yield from _as_video_time(book, [loss.grid for loss in charge.losses], exceeded(book, added, read))
+
+
+def exceeded(
+    book: Book, added: Mapping[str, StepFunction], read: ReadLoss, among: Iterable[tuple[int, int]] | None = None
+) -> Iterator[Exceeded]:
+    """Presence periods that these losses would take over epsilon; only `among` is searched, if given."""
     rho_us, lengths = book.policy.rho_us, book.segment_us
     alone = spending(added, lengths, rho_us)
-    exceeded: list[tuple[int, int, int, int]] = []
-    for from_us, to_us in alone.support:
+    for from_us, to_us in alone.support if among is None else among:
         stored = _losses(book, read, from_us, to_us)
         joint = {mask: function + added.get(mask, StepFunction()) for mask, function in stored.items()}
         after = spending(joint, lengths, rho_us).restrict(from_us, to_us)
@@ -47,11 +63,11 @@ def refusals(book: Book, charge: Charge, added: Mapping[str, StepFunction], read
             continue
         before = spending(stored, lengths, rho_us).restrict(from_us, to_us)
         for start, stop in _pieces(from_us, to_us, before, after, alone):
-            if after(start) > book.policy.epsilon_nano:
+            # Spending may be over epsilon after a change of policy; where a query adds nothing it makes that no worse.
+            if after(start) > book.policy.epsilon_nano and alone(start):
                 left = max(0, book.policy.epsilon_nano - before(start))
                 # Where a mask's maximum lies elsewhere the sum may not grow; the charge counts all the same.
-                exceeded.append((start, stop, left, after(start) - before(start) or alone(start)))
-    yield from _as_video_time(book, [loss.grid for loss in charge.losses], exceeded)
+                yield Exceeded(start, stop, left, after(start) - before(start) or alone(start))
 
 
 def _losses(book: Book, read: ReadLoss, from_us: int, to_us: int) -> dict[str, StepFunction]:
@@ -67,13 +83,11 @@ def _pieces(from_us: int, to_us: int, *functions: StepFunction) -> Iterator[tupl
     yield from pairwise(sorted(edges))
 
 
-def _as_video_time(
-    book: Book, grids: Iterable[Grid], exceeded: Iterable[tuple[int, int, int, int]]
-) -> Iterator[Refusal]:
+def _as_video_time(book: Book, grids: Iterable[Grid], found: Iterable[Exceeded]) -> Iterator[Refusal]:
     """What people understand: not when presence periods start, but which part of the query's own windows they show."""
     windows = StepFunction.total(StepFunction.of([(grid.begin_us, grid.end_us, 1)]) for grid in grids).support
     spans: list[Refusal] = []
-    for start, stop, left, asked in exceeded:
+    for start, stop, left, asked in found:
         for begin, end in windows:
             from_us, to_us = max(start, begin), min(stop - 1 + book.policy.rho_us, end)
             if from_us < to_us:

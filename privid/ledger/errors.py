@@ -24,21 +24,68 @@ def _whole_seconds(refusal: Refusal) -> str:
 class BudgetExceeded(LedgerError):
     """A query would take some presence period over a camera's epsilon (privacy-model.md, section 5).
 
-    `refusals` names every place; `admissible_epsilon_nano` is set by whoever has planned the query with less.
+    `refusals` names every place. What would be admitted instead is set by whoever has planned the query with less:
+    `admissible_epsilon_nano` for the whole window, `admissible_window` ([begin, end) in microseconds) for the whole
+    epsilon.
     """
 
-    def __init__(self, refusals: Iterable[Refusal], admissible_epsilon_nano: int | None = None) -> None:
+    said = "the budget is used up at"
+
+    def __init__(
+        self,
+        refusals: Iterable[Refusal],
+        admissible_epsilon_nano: int | None = None,
+        admissible_window: tuple[int, int] | None = None,
+    ) -> None:
         self.refusals = tuple(refusals)
         self.admissible_epsilon_nano = admissible_epsilon_nano
+        self.admissible_window = admissible_window
         places = "; ".join(
             f"{refusal.camera} {_whole_seconds(refusal)}: "
             f"{epsilon(refusal.left_nano):g} left there, {epsilon(refusal.asked_nano):g} asked"
             for refusal in self.refusals
         )
-        hint = "ask for less epsilon, or for a window that leaves this time out"
-        if admissible_epsilon_nano:
-            hint = f"epsilon {epsilon(admissible_epsilon_nano):g} would be admitted; or leave this time out"
-        super().__init__(f"the budget is used up at {places}", hint)
+        super().__init__(f"{self.said} {places}", self._advice())
+
+    def instead(self, epsilon_nano: int | None, window: tuple[int, int] | None) -> "BudgetExceeded":
+        """The same refusal with what would be admitted instead."""
+        return BudgetExceeded(self.refusals, epsilon_nano, window)
+
+    def _advice(self) -> str:
+        found = []
+        if self.admissible_epsilon_nano:
+            found.append(f"epsilon {epsilon(self.admissible_epsilon_nano):g} would be admitted")
+        if self.admissible_window:
+            begin, end = map(isoformat, self.admissible_window)
+            found.append(f"BEGIN {begin} END {end} would be admitted")
+        return (
+            "; or ".join([*found, "leave this time out"])
+            if found
+            else ("ask for less epsilon, or for a window that leaves this time out")
+        )
+
+
+class LimitExceeded(BudgetExceeded):
+    """A query would take some presence period over its analyst's own limit (decision 0017)."""
+
+    said = "your own limit is used up at"
+
+    def __init__(
+        self,
+        refusals: Iterable[Refusal],
+        limit_nano: int,
+        admissible_epsilon_nano: int | None = None,
+        admissible_window: tuple[int, int] | None = None,
+    ) -> None:
+        self.limit_nano = limit_nano
+        super().__init__(refusals, admissible_epsilon_nano, admissible_window)
+
+    def instead(self, epsilon_nano: int | None, window: tuple[int, int] | None) -> "LimitExceeded":
+        """The same refusal with what would be admitted instead."""
+        return LimitExceeded(self.refusals, self.limit_nano, epsilon_nano, window)
+
+    def _advice(self) -> str:
+        return f"{super()._advice()}; or ask the owner for more than {epsilon(self.limit_nano):g} of every moment"
 
 
 class RequestIdReused(LedgerError):
@@ -135,6 +182,16 @@ class SchemeChanged(LedgerError):
         super().__init__(
             f"camera {camera!r} has a region scheme {scheme!r} with other regions or a stronger boundary",
             "another scheme needs another name",
+        )
+
+
+class PictureChanged(LedgerError):
+    """Another picture under the name of a mask or a region scheme: what was promised under it would change."""
+
+    def __init__(self, camera: str, kind: str, name: str) -> None:
+        super().__init__(
+            f"camera {camera!r} had another picture for its {kind} {name!r}, and a picture never changes under its name",
+            f"give the new one a new name, such as {name}_2",
         )
 
 

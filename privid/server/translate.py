@@ -39,7 +39,7 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
         grpc.StatusCode.RESOURCE_EXHAUSTED, "A camera has too little budget left somewhere in the query's window."
     ),
     "limit_exceeded": PublicError(
-        grpc.StatusCode.PERMISSION_DENIED, "The query asks for more epsilon than its analyst may spend at once."
+        grpc.StatusCode.PERMISSION_DENIED, "The analyst's own limit leaves too little somewhere in the query's window."
     ),
     "no_video": PublicError(_STATE, "Nothing is recorded in a window that the query reads."),
     "cannot_enforce": PublicError(_STATE, "A policy asks for what this server cannot enforce, so nothing runs."),
@@ -79,6 +79,7 @@ _LEDGER_CODES: Mapping[type[ledger.LedgerError], str] = {
     ledger.LossTooLarge: "invalid_request",
     ledger.NoPolicy: "no_policy",
     ledger.NotCancellable: "not_cancellable",
+    ledger.PictureChanged: "invalid_policy",
     ledger.PolicyChanged: "policy_changed",
     ledger.PolicyOverspent: "stale_preview",
     ledger.RequestIdReused: "request_id_reused",
@@ -120,9 +121,13 @@ def _internal() -> Translated:
 
 
 def _budget(refused: ledger.BudgetExceeded) -> Translated:
-    answer = _translated("budget_exceeded", refused.message, refused.hint)
+    code = "limit_exceeded" if isinstance(refused, ledger.LimitExceeded) else "budget_exceeded"
+    answer = _translated(code, refused.message, refused.hint)
     if refused.admissible_epsilon_nano is not None:
         answer.error.admissible_epsilon_nano = refused.admissible_epsilon_nano
+    if refused.admissible_window is not None:
+        begin_us, end_us = refused.admissible_window
+        answer.error.admissible_window.CopyFrom(types_pb2.Interval(from_us=begin_us, to_us=end_us))
     for refusal in refused.refusals:
         answer.error.refusals.append(
             types_pb2.Refusal(

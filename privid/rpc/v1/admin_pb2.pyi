@@ -311,7 +311,7 @@ class Analyst(_message.Message):
     REVOKED_US_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     epsilon_limit_nano: _builtins.int
-    """most that one query may cost any camera"""
+    """most that all their queries may take from any moment of a camera"""
     created_us: _builtins.int
     revoked_us: _builtins.int
     @_builtins.property
@@ -514,6 +514,166 @@ class GrantCamerasResponse(_message.Message):
 Global___GrantCamerasResponse: _TypeAlias = GrantCamerasResponse  # noqa: Y015
 
 @_typing.final
+class GetAnalystRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalystRequest: _TypeAlias = GetAnalystRequest  # noqa: Y015
+
+@_typing.final
+class AnalystSpending(_message.Message):
+    """What one analyst's queries have taken from one camera, refunds left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    SPENT_MAX_NANO_FIELD_NUMBER: _builtins.int
+    camera: _builtins.str
+    queries: _builtins.int
+    """that were charged; sharing an answer is free"""
+    spent_max_nano: _builtins.int
+    """the most from any moment"""
+    def __init__(
+        self,
+        *,
+        camera: _builtins.str = ...,
+        queries: _builtins.int = ...,
+        spent_max_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera", b"camera", "queries", b"queries", "spent_max_nano", b"spent_max_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnalystSpending: _TypeAlias = AnalystSpending  # noqa: Y015
+
+@_typing.final
+class GetAnalystResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYST_FIELD_NUMBER: _builtins.int
+    SPENDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def analyst(self) -> Global___Analyst: ...
+    @_builtins.property
+    def spending(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnalystSpending]: ...
+    def __init__(
+        self,
+        *,
+        analyst: Global___Analyst | None = ...,
+        spending: _abc.Iterable[Global___AnalystSpending] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "spending", b"spending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnalystResponse: _TypeAlias = GetAnalystResponse  # noqa: Y015
+
+@_typing.final
+class LimitAnalystRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EPSILON_LIMIT_NANO_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    epsilon_limit_nano: _builtins.int
+    """absent: no limit besides the cameras' budgets"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        epsilon_limit_nano: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon_limit_nano", b"_epsilon_limit_nano", "epsilon_limit_nano", b"epsilon_limit_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon_limit_nano", b"_epsilon_limit_nano", "epsilon_limit_nano", b"epsilon_limit_nano", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__epsilon_limit_nano: _TypeAlias = _typing.Literal["epsilon_limit_nano"]  # noqa: Y015
+    _WhichOneofArgType__epsilon_limit_nano: _TypeAlias = _typing.Literal["_epsilon_limit_nano", b"_epsilon_limit_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon_limit_nano) -> _WhichOneofReturnType__epsilon_limit_nano | None: ...
+
+Global___LimitAnalystRequest: _TypeAlias = LimitAnalystRequest  # noqa: Y015
+
+@_typing.final
+class LimitAnalystResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def analyst(self) -> Global___Analyst: ...
+    def __init__(
+        self,
+        *,
+        analyst: Global___Analyst | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitAnalystResponse: _TypeAlias = LimitAnalystResponse  # noqa: Y015
+
+@_typing.final
+class RotateTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenRequest: _TypeAlias = RotateTokenRequest  # noqa: Y015
+
+@_typing.final
+class RotateTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANALYST_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """told once, stored only as a hash"""
+    @_builtins.property
+    def analyst(self) -> Global___Analyst: ...
+    def __init__(
+        self,
+        *,
+        analyst: Global___Analyst | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenResponse: _TypeAlias = RotateTokenResponse  # noqa: Y015
+
+@_typing.final
 class GetBudgetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -610,28 +770,714 @@ class GetBudgetResponse(_message.Message):
 Global___GetBudgetResponse: _TypeAlias = GetBudgetResponse  # noqa: Y015
 
 @_typing.final
+class GetForecastRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    DEFAULT_EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    camera: _builtins.str
+    days: _builtins.int
+    """of history to look at; 0: 30"""
+    text: _builtins.str
+    """a query to count; empty: the typical ones of the history"""
+    default_epsilon_nano: _builtins.int
+    """of a SELECT of that query without CONSUMING; absent: the server's"""
+    def __init__(
+        self,
+        *,
+        camera: _builtins.str = ...,
+        days: _builtins.int = ...,
+        text: _builtins.str = ...,
+        default_epsilon_nano: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "default_epsilon_nano", b"default_epsilon_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "camera", b"camera", "days", b"days", "default_epsilon_nano", b"default_epsilon_nano", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default_epsilon_nano: _TypeAlias = _typing.Literal["default_epsilon_nano"]  # noqa: Y015
+    _WhichOneofArgType__default_epsilon_nano: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_epsilon_nano) -> _WhichOneofReturnType__default_epsilon_nano | None: ...
+
+Global___GetForecastRequest: _TypeAlias = GetForecastRequest  # noqa: Y015
+
+@_typing.final
+class ForecastStep(_message.Message):
+    """Presence periods that start in [from_us, to_us); steps without holes over the whole recording."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_US_FIELD_NUMBER: _builtins.int
+    TO_US_FIELD_NUMBER: _builtins.int
+    LEFT_NANO_FIELD_NUMBER: _builtins.int
+    RECENT_NANO_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    from_us: _builtins.int
+    to_us: _builtins.int
+    left_nano: _builtins.int
+    recent_nano: _builtins.int
+    """taken in the history looked at"""
+    asked: _builtins.int
+    """by so many queries"""
+    def __init__(
+        self,
+        *,
+        from_us: _builtins.int = ...,
+        to_us: _builtins.int = ...,
+        left_nano: _builtins.int = ...,
+        recent_nano: _builtins.int = ...,
+        asked: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "from_us", b"from_us", "left_nano", b"left_nano", "recent_nano", b"recent_nano", "to_us", b"to_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastStep: _TypeAlias = ForecastStep  # noqa: Y015
+
+@_typing.final
+class QueryForecast(_message.Message):
+    """How often a certain query would be admitted, each time as another question of the same cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_FIELD_NUMBER: _builtins.int
+    EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    times: _builtins.int
+    epsilon_nano: _builtins.int
+    """the most that it takes from a moment of this camera"""
+    @_builtins.property
+    def window(self) -> _types_pb2.Interval:
+        """the moments that it reads there"""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Refusal]:
+        """where one more would be refused"""
+
+    def __init__(
+        self,
+        *,
+        times: _builtins.int = ...,
+        epsilon_nano: _builtins.int = ...,
+        window: _types_pb2.Interval | None = ...,
+        refusals: _abc.Iterable[_types_pb2.Refusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epsilon_nano", b"epsilon_nano", "refusals", b"refusals", "times", b"times", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryForecast: _TypeAlias = QueryForecast  # noqa: Y015
+
+@_typing.final
+class GetForecastResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_FIELD_NUMBER: _builtins.int
+    EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    NOW_US_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
+    PEAKS_NANO_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    camera: _builtins.str
+    epsilon_nano: _builtins.int
+    now_us: _builtins.int
+    since_us: _builtins.int
+    """the history looked at begins here"""
+    @_builtins.property
+    def recorded(self) -> _types_pb2.Interval: ...
+    @_builtins.property
+    def peaks_nano(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of each query in it: the most that it took from a moment"""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastStep]: ...
+    @_builtins.property
+    def query(self) -> Global___QueryForecast: ...
+    def __init__(
+        self,
+        *,
+        camera: _builtins.str = ...,
+        epsilon_nano: _builtins.int = ...,
+        recorded: _types_pb2.Interval | None = ...,
+        now_us: _builtins.int = ...,
+        since_us: _builtins.int = ...,
+        peaks_nano: _abc.Iterable[_builtins.int] | None = ...,
+        steps: _abc.Iterable[Global___ForecastStep] | None = ...,
+        query: Global___QueryForecast | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_query", b"_query", "query", b"query", "recorded", b"recorded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_query", b"_query", "camera", b"camera", "epsilon_nano", b"epsilon_nano", "now_us", b"now_us", "peaks_nano", b"peaks_nano", "query", b"query", "recorded", b"recorded", "since_us", b"since_us", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__query: _TypeAlias = _typing.Literal["query"]  # noqa: Y015
+    _WhichOneofArgType__query: _TypeAlias = _typing.Literal["_query", b"_query"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__query) -> _WhichOneofReturnType__query | None: ...
+
+Global___GetForecastResponse: _TypeAlias = GetForecastResponse  # noqa: Y015
+
+@_typing.final
 class ListAllQueriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMIT_FIELD_NUMBER: _builtins.int
     ANALYST_FIELD_NUMBER: _builtins.int
+    CAMERA_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """0: 100"""
     analyst: _builtins.str
     """empty: everybody's"""
+    camera: _builtins.str
+    """empty: of any camera"""
+    state: _types_pb2.QueryState.ValueType
+    """unspecified: in any state"""
+    since_us: _builtins.int
+    """submitted then or later"""
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         analyst: _builtins.str = ...,
+        camera: _builtins.str = ...,
+        state: _types_pb2.QueryState.ValueType = ...,
+        since_us: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_since_us", b"_since_us", "since_us", b"since_us"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_since_us", b"_since_us", "analyst", b"analyst", "camera", b"camera", "limit", b"limit", "since_us", b"since_us", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__since_us: _TypeAlias = _typing.Literal["since_us"]  # noqa: Y015
+    _WhichOneofArgType__since_us: _TypeAlias = _typing.Literal["_since_us", b"_since_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__since_us) -> _WhichOneofReturnType__since_us | None: ...
+
+Global___ListAllQueriesRequest: _TypeAlias = ListAllQueriesRequest  # noqa: Y015
+
+@_typing.final
+class GetAnyQueryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_id", b"query_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListAllQueriesRequest: _TypeAlias = ListAllQueriesRequest  # noqa: Y015
+Global___GetAnyQueryRequest: _TypeAlias = GetAnyQueryRequest  # noqa: Y015
+
+@_typing.final
+class GetAnyQueryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """its explain document as it was admitted, JSON"""
+    @_builtins.property
+    def query(self) -> _types_pb2.Query: ...
+    def __init__(
+        self,
+        *,
+        query: _types_pb2.Query | None = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAnyQueryResponse: _TypeAlias = GetAnyQueryResponse  # noqa: Y015
+
+@_typing.final
+class CancelAnyQueryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelAnyQueryRequest: _TypeAlias = CancelAnyQueryRequest  # noqa: Y015
+
+@_typing.final
+class CancelAnyQueryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    refunded: _builtins.bool
+    """it had not started: its charge has returned"""
+    @_builtins.property
+    def query(self) -> _types_pb2.Query: ...
+    def __init__(
+        self,
+        *,
+        query: _types_pb2.Query | None = ...,
+        refunded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "refunded", b"refunded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelAnyQueryResponse: _TypeAlias = CancelAnyQueryResponse  # noqa: Y015
+
+@_typing.final
+class GetActivityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECENT_FIELD_NUMBER: _builtins.int
+    recent: _builtins.int
+    """entries of the audit log; 0: 100"""
+    def __init__(
+        self,
+        *,
+        recent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recent", b"recent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetActivityRequest: _TypeAlias = GetActivityRequest  # noqa: Y015
+
+@_typing.final
+class GetActivityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOW_US_FIELD_NUMBER: _builtins.int
+    SLOT_CORES_FIELD_NUMBER: _builtins.int
+    SHARED_CORES_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    RECENT_FIELD_NUMBER: _builtins.int
+    now_us: _builtins.int
+    """the server's clock"""
+    slot_cores: _builtins.int
+    """cores that only slots run on"""
+    shared_cores: _builtins.int
+    """cores of everything else"""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Query]:
+        """reserved and running, as their analysts see them"""
+
+    @_builtins.property
+    def recent(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
+        """admissions, refusals and ends of queries, the newest first"""
+
+    def __init__(
+        self,
+        *,
+        now_us: _builtins.int = ...,
+        slot_cores: _builtins.int = ...,
+        shared_cores: _builtins.int = ...,
+        queries: _abc.Iterable[_types_pb2.Query] | None = ...,
+        recent: _abc.Iterable[Global___AuditEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["now_us", b"now_us", "queries", b"queries", "recent", b"recent", "shared_cores", b"shared_cores", "slot_cores", b"slot_cores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetActivityResponse: _TypeAlias = GetActivityResponse  # noqa: Y015
+
+@_typing.final
+class AuditEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    at_us: _builtins.int
+    actor: _builtins.str
+    event: _builtins.str
+    document: _builtins.str
+    """canonical JSON"""
+    previous: _builtins.str
+    hash: _builtins.str
+    name: _builtins.str
+    """the actor's, if it is an analyst; no part of the hash"""
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        at_us: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        event: _builtins.str = ...,
+        document: _builtins.str = ...,
+        previous: _builtins.str = ...,
+        hash: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "document", b"document", "event", b"event", "hash", b"hash", "name", b"name", "previous", b"previous", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
+
+@_typing.final
+class AuditHead(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    entries: _builtins.int
+    hash: _builtins.str
+    """of the last entry"""
+    def __init__(
+        self,
+        *,
+        entries: _builtins.int = ...,
+        hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "hash", b"hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditHead: _TypeAlias = AuditHead  # noqa: Y015
+
+@_typing.final
+class ListAuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    after: _builtins.int
+    """entries with higher numbers"""
+    limit: _builtins.int
+    """0: 100"""
+    newest: _builtins.bool
+    """the last ones, the newest first"""
+    event: _builtins.str
+    """empty: all; query: every event whose name begins with "query." """
+    def __init__(
+        self,
+        *,
+        after: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        newest: _builtins.bool = ...,
+        event: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "event", b"event", "limit", b"limit", "newest", b"newest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRequest: _TypeAlias = ListAuditRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]: ...
+    @_builtins.property
+    def head(self) -> Global___AuditHead: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___AuditEntry] | None = ...,
+        head: Global___AuditHead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditResponse: _TypeAlias = ListAuditResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def known(self) -> Global___AuditHead:
+        """a head that was kept elsewhere"""
+
+    def __init__(
+        self,
+        *,
+        known: Global___AuditHead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_known", b"_known", "known", b"known"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known", b"_known", "known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__known: _TypeAlias = _typing.Literal["known"]  # noqa: Y015
+    _WhichOneofArgType__known: _TypeAlias = _typing.Literal["_known", b"_known"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__known) -> _WhichOneofReturnType__known | None: ...
+
+Global___VerifyAuditRequest: _TypeAlias = VerifyAuditRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    problem: _builtins.str
+    """empty: the log is as it was written"""
+    seq: _builtins.int
+    """of the first entry that is not"""
+    @_builtins.property
+    def head(self) -> Global___AuditHead: ...
+    def __init__(
+        self,
+        *,
+        head: Global___AuditHead | None = ...,
+        problem: _builtins.str = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "problem", b"problem", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditResponse: _TypeAlias = VerifyAuditResponse  # noqa: Y015
+
+@_typing.final
+class ChargeRecord(_message.Message):
+    """One release through one source, as it was certified and as it is counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    Q_NANO_FIELD_NUMBER: _builtins.int
+    CAP_NANO_FIELD_NUMBER: _builtins.int
+    BEGIN_US_FIELD_NUMBER: _builtins.int
+    CHUNK_US_FIELD_NUMBER: _builtins.int
+    PERIOD_US_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    SLOTS_PER_CHUNK_FIELD_NUMBER: _builtins.int
+    SEGMENT_US_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    CAP_HOLDS_FIELD_NUMBER: _builtins.int
+    camera: _builtins.str
+    policy_version: _builtins.int
+    mask: _builtins.str
+    q_nano: _builtins.int
+    cap_nano: _builtins.int
+    begin_us: _builtins.int
+    chunk_us: _builtins.int
+    period_us: _builtins.int
+    chunks: _builtins.int
+    slots_per_chunk: _builtins.int
+    segment_us: _builtins.int
+    weight: _builtins.int
+    cap_holds: _builtins.bool
+    def __init__(
+        self,
+        *,
+        camera: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        mask: _builtins.str = ...,
+        q_nano: _builtins.int = ...,
+        cap_nano: _builtins.int | None = ...,
+        begin_us: _builtins.int = ...,
+        chunk_us: _builtins.int = ...,
+        period_us: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        slots_per_chunk: _builtins.int = ...,
+        segment_us: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        cap_holds: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cap_nano", b"_cap_nano", "cap_nano", b"cap_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cap_nano", b"_cap_nano", "begin_us", b"begin_us", "camera", b"camera", "cap_holds", b"cap_holds", "cap_nano", b"cap_nano", "chunk_us", b"chunk_us", "chunks", b"chunks", "mask", b"mask", "period_us", b"period_us", "policy_version", b"policy_version", "q_nano", b"q_nano", "segment_us", b"segment_us", "slots_per_chunk", b"slots_per_chunk", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cap_nano: _TypeAlias = _typing.Literal["cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__cap_nano: _TypeAlias = _typing.Literal["_cap_nano", b"_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cap_nano) -> _WhichOneofReturnType__cap_nano | None: ...
+
+Global___ChargeRecord: _TypeAlias = ChargeRecord  # noqa: Y015
+
+@_typing.final
+class LedgerRecord(_message.Message):
+    """A query that was charged, with those of its charges that are in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    ANALYST_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    DEFAULT_EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    CACHE_KEY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RESERVED_US_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    analyst: _builtins.str
+    text: _builtins.str
+    default_epsilon_nano: _builtins.int
+    cache_key: _builtins.str
+    state: _types_pb2.QueryState.ValueType
+    reserved_us: _builtins.int
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeRecord]: ...
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        analyst: _builtins.str = ...,
+        text: _builtins.str = ...,
+        default_epsilon_nano: _builtins.int = ...,
+        cache_key: _builtins.str = ...,
+        state: _types_pb2.QueryState.ValueType = ...,
+        reserved_us: _builtins.int = ...,
+        charges: _abc.Iterable[Global___ChargeRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "cache_key", b"cache_key", "charges", b"charges", "default_epsilon_nano", b"default_epsilon_nano", "query_id", b"query_id", "reserved_us", b"reserved_us", "state", b"state", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerRecord: _TypeAlias = LedgerRecord  # noqa: Y015
+
+@_typing.final
+class ExportLedgerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_US_FIELD_NUMBER: _builtins.int
+    AFTER_ID_FIELD_NUMBER: _builtins.int
+    after_us: _builtins.int
+    """of the last record of the page before"""
+    after_id: _builtins.str
+    """likewise"""
+    def __init__(
+        self,
+        *,
+        after_us: _builtins.int = ...,
+        after_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_id", b"after_id", "after_us", b"after_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLedgerRequest: _TypeAlias = ExportLedgerRequest  # noqa: Y015
+
+@_typing.final
+class ExportLedgerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerRecord]:
+        """none: there are no more"""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___LedgerRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLedgerResponse: _TypeAlias = ExportLedgerResponse  # noqa: Y015
+
+@_typing.final
+class ImportLedgerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    preview: _builtins.bool
+    """count only"""
+    source: _builtins.str
+    """for the audit log: what these records come from"""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerRecord]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___LedgerRecord] | None = ...,
+        preview: _builtins.bool = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview", "records", b"records", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportLedgerRequest: _TypeAlias = ImportLedgerRequest  # noqa: Y015
+
+@_typing.final
+class ImportLedgerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """records whose charges were not in this ledger"""
+    known: _builtins.int
+    def __init__(
+        self,
+        *,
+        added: _builtins.int = ...,
+        known: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportLedgerResponse: _TypeAlias = ImportLedgerResponse  # noqa: Y015
 
 @_typing.final
 class ListAllQueriesResponse(_message.Message):

@@ -79,20 +79,75 @@ class AdminServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GrantCamerasRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GrantCamerasResponse.FromString,
                 _registered_method=True)
+        self.GetAnalyst = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetAnalyst',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnalystRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnalystResponse.FromString,
+                _registered_method=True)
+        self.LimitAnalyst = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/LimitAnalyst',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.LimitAnalystRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.LimitAnalystResponse.FromString,
+                _registered_method=True)
+        self.RotateToken = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/RotateToken',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.RotateTokenRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.RotateTokenResponse.FromString,
+                _registered_method=True)
         self.GetBudget = channel.unary_unary(
                 '/privid.rpc.v1.AdminService/GetBudget',
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetBudgetRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
+        self.GetForecast = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetForecast',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetForecastRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetForecastResponse.FromString,
                 _registered_method=True)
         self.ListAllQueries = channel.unary_unary(
                 '/privid.rpc.v1.AdminService/ListAllQueries',
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllQueriesRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllQueriesResponse.FromString,
                 _registered_method=True)
+        self.GetAnyQuery = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetAnyQuery',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnyQueryRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnyQueryResponse.FromString,
+                _registered_method=True)
+        self.CancelAnyQuery = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/CancelAnyQuery',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.CancelAnyQueryRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.CancelAnyQueryResponse.FromString,
+                _registered_method=True)
         self.ListAllExecutables = channel.unary_unary(
                 '/privid.rpc.v1.AdminService/ListAllExecutables',
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllExecutablesRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllExecutablesResponse.FromString,
+                _registered_method=True)
+        self.GetActivity = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetActivity',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetActivityRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetActivityResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/ListAudit',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/VerifyAudit',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
+        self.ExportLedger = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/ExportLedger',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ExportLedgerRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ExportLedgerResponse.FromString,
+                _registered_method=True)
+        self.ImportLedger = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/ImportLedger',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ImportLedgerRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ImportLedgerResponse.FromString,
                 _registered_method=True)
 
 
@@ -156,8 +211,35 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAnalyst(self, request, context):
+        """One analyst with what their queries have taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LimitAnalyst(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateToken(self, request, context):
+        """A new token instead of the old one; a revoked analyst is let in again with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBudget(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetForecast(self, request, context):
+        """What is left, what was taken lately, and how often a query could still be asked.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -168,8 +250,54 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAnyQuery(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelAnyQuery(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAllExecutables(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetActivity(self, request, context):
+        """What the system is doing now: work on its public schedule, and what happened last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """Reads the whole log and compares every entry with its hash and the one before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportLedger(self, request, context):
+        """Queries with their charges in the order they were admitted, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportLedger(self, request, context):
+        """Takes over charges that are not in this ledger yet. It only ever adds; the same record twice is the same record.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -222,20 +350,75 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GrantCamerasRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GrantCamerasResponse.SerializeToString,
             ),
+            'GetAnalyst': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnalyst,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnalystRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnalystResponse.SerializeToString,
+            ),
+            'LimitAnalyst': grpc.unary_unary_rpc_method_handler(
+                    servicer.LimitAnalyst,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.LimitAnalystRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.LimitAnalystResponse.SerializeToString,
+            ),
+            'RotateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateToken,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.RotateTokenRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.RotateTokenResponse.SerializeToString,
+            ),
             'GetBudget': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBudget,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetBudgetRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetBudgetResponse.SerializeToString,
+            ),
+            'GetForecast': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetForecast,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetForecastRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetForecastResponse.SerializeToString,
             ),
             'ListAllQueries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAllQueries,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllQueriesRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllQueriesResponse.SerializeToString,
             ),
+            'GetAnyQuery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAnyQuery,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnyQueryRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnyQueryResponse.SerializeToString,
+            ),
+            'CancelAnyQuery': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelAnyQuery,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.CancelAnyQueryRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.CancelAnyQueryResponse.SerializeToString,
+            ),
             'ListAllExecutables': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAllExecutables,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllExecutablesRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllExecutablesResponse.SerializeToString,
+            ),
+            'GetActivity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetActivity,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetActivityRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetActivityResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAuditRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAuditResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'ExportLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportLedger,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ExportLedgerRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ExportLedgerResponse.SerializeToString,
+            ),
+            'ImportLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportLedger,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ImportLedgerRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ImportLedgerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -492,6 +675,87 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def GetAnalyst(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetAnalyst',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnalystRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnalystResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LimitAnalyst(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/LimitAnalyst',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.LimitAnalystRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.LimitAnalystResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/RotateToken',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.RotateTokenRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.RotateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetBudget(request,
             target,
             options=(),
@@ -508,6 +772,33 @@ class AdminService:
             '/privid.rpc.v1.AdminService/GetBudget',
             privid_dot_rpc_dot_v1_dot_admin__pb2.GetBudgetRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_admin__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetForecast(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetForecast',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetForecastRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetForecastResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -546,6 +837,60 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def GetAnyQuery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetAnyQuery',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnyQueryRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetAnyQueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelAnyQuery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/CancelAnyQuery',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.CancelAnyQueryRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.CancelAnyQueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAllExecutables(request,
             target,
             options=(),
@@ -562,6 +907,141 @@ class AdminService:
             '/privid.rpc.v1.AdminService/ListAllExecutables',
             privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllExecutablesRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllExecutablesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetActivity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetActivity',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetActivityRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetActivityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/ListAudit',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/VerifyAudit',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.VerifyAuditRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/ExportLedger',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.ExportLedgerRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.ExportLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/ImportLedger',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.ImportLedgerRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.ImportLedgerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,9 +43,27 @@ class AdminServiceStub:
     ListAnalysts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAnalystsRequest, _admin_pb2.ListAnalystsResponse]
     RevokeAnalyst: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeAnalystRequest, _admin_pb2.RevokeAnalystResponse]
     GrantCameras: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GrantCamerasRequest, _admin_pb2.GrantCamerasResponse]
+    GetAnalyst: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAnalystRequest, _admin_pb2.GetAnalystResponse]
+    """One analyst with what their queries have taken."""
+    LimitAnalyst: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LimitAnalystRequest, _admin_pb2.LimitAnalystResponse]
+    RotateToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RotateTokenRequest, _admin_pb2.RotateTokenResponse]
+    """A new token instead of the old one; a revoked analyst is let in again with it."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetBudgetRequest, _admin_pb2.GetBudgetResponse]
+    GetForecast: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetForecastRequest, _admin_pb2.GetForecastResponse]
+    """What is left, what was taken lately, and how often a query could still be asked."""
     ListAllQueries: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAllQueriesRequest, _admin_pb2.ListAllQueriesResponse]
+    GetAnyQuery: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAnyQueryRequest, _admin_pb2.GetAnyQueryResponse]
+    CancelAnyQuery: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CancelAnyQueryRequest, _admin_pb2.CancelAnyQueryResponse]
     ListAllExecutables: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAllExecutablesRequest, _admin_pb2.ListAllExecutablesResponse]
+    GetActivity: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetActivityRequest, _admin_pb2.GetActivityResponse]
+    """What the system is doing now: work on its public schedule, and what happened last."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]
+    VerifyAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyAuditRequest, _admin_pb2.VerifyAuditResponse]
+    """Reads the whole log and compares every entry with its hash and the one before it."""
+    ExportLedger: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExportLedgerRequest, _admin_pb2.ExportLedgerResponse]
+    """Queries with their charges in the order they were admitted, a page at a time."""
+    ImportLedger: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportLedgerRequest, _admin_pb2.ImportLedgerResponse]
+    """Takes over charges that are not in this ledger yet. It only ever adds; the same record twice is the same record."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -62,9 +80,27 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListAnalysts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAnalystsRequest, _admin_pb2.ListAnalystsResponse]  # type: ignore[assignment]
     RevokeAnalyst: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeAnalystRequest, _admin_pb2.RevokeAnalystResponse]  # type: ignore[assignment]
     GrantCameras: _aio.UnaryUnaryMultiCallable[_admin_pb2.GrantCamerasRequest, _admin_pb2.GrantCamerasResponse]  # type: ignore[assignment]
+    GetAnalyst: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAnalystRequest, _admin_pb2.GetAnalystResponse]  # type: ignore[assignment]
+    """One analyst with what their queries have taken."""
+    LimitAnalyst: _aio.UnaryUnaryMultiCallable[_admin_pb2.LimitAnalystRequest, _admin_pb2.LimitAnalystResponse]  # type: ignore[assignment]
+    RotateToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.RotateTokenRequest, _admin_pb2.RotateTokenResponse]  # type: ignore[assignment]
+    """A new token instead of the old one; a revoked analyst is let in again with it."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetBudgetRequest, _admin_pb2.GetBudgetResponse]  # type: ignore[assignment]
+    GetForecast: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetForecastRequest, _admin_pb2.GetForecastResponse]  # type: ignore[assignment]
+    """What is left, what was taken lately, and how often a query could still be asked."""
     ListAllQueries: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAllQueriesRequest, _admin_pb2.ListAllQueriesResponse]  # type: ignore[assignment]
+    GetAnyQuery: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAnyQueryRequest, _admin_pb2.GetAnyQueryResponse]  # type: ignore[assignment]
+    CancelAnyQuery: _aio.UnaryUnaryMultiCallable[_admin_pb2.CancelAnyQueryRequest, _admin_pb2.CancelAnyQueryResponse]  # type: ignore[assignment]
     ListAllExecutables: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAllExecutablesRequest, _admin_pb2.ListAllExecutablesResponse]  # type: ignore[assignment]
+    GetActivity: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetActivityRequest, _admin_pb2.GetActivityResponse]  # type: ignore[assignment]
+    """What the system is doing now: work on its public schedule, and what happened last."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]  # type: ignore[assignment]
+    VerifyAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyAuditRequest, _admin_pb2.VerifyAuditResponse]  # type: ignore[assignment]
+    """Reads the whole log and compares every entry with its hash and the one before it."""
+    ExportLedger: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExportLedgerRequest, _admin_pb2.ExportLedgerResponse]  # type: ignore[assignment]
+    """Queries with their charges in the order they were admitted, a page at a time."""
+    ImportLedger: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportLedgerRequest, _admin_pb2.ImportLedgerResponse]  # type: ignore[assignment]
+    """Takes over charges that are not in this ledger yet. It only ever adds; the same record twice is the same record."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -134,11 +170,42 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.GrantCamerasResponse, _abc.Awaitable[_admin_pb2.GrantCamerasResponse]]: ...
 
     @_abc_1.abstractmethod
+    def GetAnalyst(
+        self,
+        request: _admin_pb2.GetAnalystRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetAnalystResponse, _abc.Awaitable[_admin_pb2.GetAnalystResponse]]:
+        """One analyst with what their queries have taken."""
+
+    @_abc_1.abstractmethod
+    def LimitAnalyst(
+        self,
+        request: _admin_pb2.LimitAnalystRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.LimitAnalystResponse, _abc.Awaitable[_admin_pb2.LimitAnalystResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateToken(
+        self,
+        request: _admin_pb2.RotateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RotateTokenResponse, _abc.Awaitable[_admin_pb2.RotateTokenResponse]]:
+        """A new token instead of the old one; a revoked analyst is let in again with it."""
+
+    @_abc_1.abstractmethod
     def GetBudget(
         self,
         request: _admin_pb2.GetBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetBudgetResponse, _abc.Awaitable[_admin_pb2.GetBudgetResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetForecast(
+        self,
+        request: _admin_pb2.GetForecastRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetForecastResponse, _abc.Awaitable[_admin_pb2.GetForecastResponse]]:
+        """What is left, what was taken lately, and how often a query could still be asked."""
 
     @_abc_1.abstractmethod
     def ListAllQueries(
@@ -148,10 +215,63 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ListAllQueriesResponse, _abc.Awaitable[_admin_pb2.ListAllQueriesResponse]]: ...
 
     @_abc_1.abstractmethod
+    def GetAnyQuery(
+        self,
+        request: _admin_pb2.GetAnyQueryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetAnyQueryResponse, _abc.Awaitable[_admin_pb2.GetAnyQueryResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelAnyQuery(
+        self,
+        request: _admin_pb2.CancelAnyQueryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CancelAnyQueryResponse, _abc.Awaitable[_admin_pb2.CancelAnyQueryResponse]]: ...
+
+    @_abc_1.abstractmethod
     def ListAllExecutables(
         self,
         request: _admin_pb2.ListAllExecutablesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListAllExecutablesResponse, _abc.Awaitable[_admin_pb2.ListAllExecutablesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetActivity(
+        self,
+        request: _admin_pb2.GetActivityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetActivityResponse, _abc.Awaitable[_admin_pb2.GetActivityResponse]]:
+        """What the system is doing now: work on its public schedule, and what happened last."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _admin_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListAuditResponse, _abc.Awaitable[_admin_pb2.ListAuditResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: _admin_pb2.VerifyAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.VerifyAuditResponse, _abc.Awaitable[_admin_pb2.VerifyAuditResponse]]:
+        """Reads the whole log and compares every entry with its hash and the one before it."""
+
+    @_abc_1.abstractmethod
+    def ExportLedger(
+        self,
+        request: _admin_pb2.ExportLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ExportLedgerResponse, _abc.Awaitable[_admin_pb2.ExportLedgerResponse]]:
+        """Queries with their charges in the order they were admitted, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def ImportLedger(
+        self,
+        request: _admin_pb2.ImportLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ImportLedgerResponse, _abc.Awaitable[_admin_pb2.ImportLedgerResponse]]:
+        """Takes over charges that are not in this ledger yet. It only ever adds; the same record twice is the same record."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

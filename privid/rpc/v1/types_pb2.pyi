@@ -67,6 +67,7 @@ class Error(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     ADMISSIBLE_EPSILON_NANO_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    ADMISSIBLE_WINDOW_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """from the public table, for programs"""
     message: _builtins.str
@@ -87,6 +88,10 @@ class Error(_message.Message):
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
         """where the budget does not suffice"""
 
+    @_builtins.property
+    def admissible_window(self) -> Global___Interval:
+        """the longest part of the window that would be admitted as asked"""
+
     def __init__(
         self,
         *,
@@ -99,14 +104,20 @@ class Error(_message.Message):
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         admissible_epsilon_nano: _builtins.int | None = ...,
         length: _builtins.int = ...,
+        admissible_window: Global___Interval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "admissible_epsilon_nano", b"admissible_epsilon_nano"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "_admissible_window", b"_admissible_window", "admissible_epsilon_nano", b"admissible_epsilon_nano", "admissible_window", b"admissible_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "admissible_epsilon_nano", b"admissible_epsilon_nano", "code", b"code", "column", b"column", "hint", b"hint", "incident", b"incident", "length", b"length", "line", b"line", "message", b"message", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano", "_admissible_window", b"_admissible_window", "admissible_epsilon_nano", b"admissible_epsilon_nano", "admissible_window", b"admissible_window", "code", b"code", "column", b"column", "hint", b"hint", "incident", b"incident", "length", b"length", "line", b"line", "message", b"message", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__admissible_epsilon_nano: _TypeAlias = _typing.Literal["admissible_epsilon_nano"]  # noqa: Y015
     _WhichOneofArgType__admissible_epsilon_nano: _TypeAlias = _typing.Literal["_admissible_epsilon_nano", b"_admissible_epsilon_nano"]  # noqa: Y015
+    _WhichOneofReturnType__admissible_window: _TypeAlias = _typing.Literal["admissible_window"]  # noqa: Y015
+    _WhichOneofArgType__admissible_window: _TypeAlias = _typing.Literal["_admissible_window", b"_admissible_window"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__admissible_epsilon_nano) -> _WhichOneofReturnType__admissible_epsilon_nano | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__admissible_window) -> _WhichOneofReturnType__admissible_window | None: ...
 
 Global___Error: _TypeAlias = Error  # noqa: Y015
 
