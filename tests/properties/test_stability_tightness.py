@@ -1,266 +1,220 @@
-"""Pairs of worlds that reach the claims: nothing is claimed that could be lower, apart from a few percent.
+"""Pairs of worlds that reach the claims: nothing is claimed that could be lower, and every rule has its pair."""
 
-Each case is a query over `t1` (chunks of 1 hour, at most 2 rows a slot, a segment touches 2 chunks) and what slots hold
-before and after. `touched` slots change: one tests w, two (neighbours) test the cap, or M*w without one.
-"""
+import re
+from pathlib import Path
 
 import pytest
 
-from tests.support.queries import certified, policy
-from tests.support.worlds import Engine, Move, Releases
+from privid.privacy.sensitivity import Method
+from query_lang import QueryError
+from query_lang.logical import Function
+from tests.support.attack import Record, attack, rules
+from tests.support.pairs import RELATIONS, RELEASES, Pair, check_relation, check_release
 
-A, B, C, D = ("a", 10.0, True), ("b", 10.0, True), ("c", 0.0, True), ("d", 0.0, True)
-LOW, HIGH = ("a", 0.0, True), ("a", 60.0, True)
-NOTHING = ()
+SHARE = 0.95
+"""Every pair reaches this share of its claim; there are no exceptions."""
+MODEL = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "privacy-model.md"
 
-CASES = {
-    # releases over the source table
-    "COUNT(*): net = max_rows": ("SELECT COUNT(*) FROM t1;", {0: (A, A)}, {0: NOTHING}),
-    "SUM, l < 0 < u": (
-        "SELECT SUM(RANGE(speed, -20, 60)) FROM t1;",
-        {0: (("a", -20.0, True),) * 2},
-        {0: (HIGH, HIGH)},
-    ),
-    "SUM, 0 < l: rows that vanish": ("SELECT SUM(RANGE(speed, 30, 60)) FROM t1;", {0: (HIGH, HIGH)}, {0: NOTHING}),
-    "SUM, EXACTLY: rows that change": (
-        "SELECT SUM(RANGE(speed, 30, 60)) FROM t1;",
-        {0: (LOW, LOW)},
-        {0: (HIGH, HIGH)},
-        "EXACTLY 2 ROWS",
-    ),
-    "SUM, nullable": (
-        "SELECT SUM(x) FROM (SELECT CASE WHEN plate = 'a' THEN RANGE(speed, 30, 60) END AS x FROM t1);",
-        {0: (HIGH, HIGH)},
-        {0: (B, B)},
-        "EXACTLY 2 ROWS",
-    ),
-    "COUNT(x), x nullable": (
-        "SELECT COUNT(x) FROM (SELECT CASE WHEN plate = 'a' THEN 1 END AS x FROM t1);",
-        {0: (A, A)},
-        {0: (B, B)},
-        "EXACTLY 2 ROWS",
-    ),
-    "COUNT(*) behind WHERE": ("SELECT COUNT(*) FROM t1 WHERE plate = 'a';", {0: (A, A)}, {0: (B, B)}, "EXACTLY 2 ROWS"),
-    "COUNT(DISTINCT x)": ("SELECT COUNT(DISTINCT plate) FROM t1;", {0: (A, B)}, {0: NOTHING}),
-    "AVG, exact": ("SELECT AVG(RANGE(speed, 0, 60)) FROM t1;", {0: (LOW, LOW)}, {0: (HIGH, HIGH)}, "EXACTLY 2 ROWS"),
-    "AVG, vector": ("SELECT AVG(RANGE(speed, 0, 60)) FROM t1;", {0: (HIGH, HIGH)}, {0: (LOW, LOW)}),
-    "AVG by trusted keys": (
-        "SELECT hour(chunk) AS h, AVG(RANGE(speed, 0, 60)) FROM t1 GROUP BY h;",
-        {0: (HIGH, HIGH)},
-        {0: (LOW, LOW)},
-    ),
-    # listed groups
-    "COUNT by listed keys": (
-        "SELECT plate, COUNT(*) FROM t1 GROUP BY plate WITH KEYS ['a', 'b'];",
-        {0: (A, A)},
-        {0: (B, B)},
-        "EXACTLY 2 ROWS",
-    ),
-    "SUM by listed keys": (
-        "SELECT plate, SUM(RANGE(speed, -60, 60)) FROM t1 GROUP BY plate WITH KEYS ['a', 'b'];",
-        {0: (("a", 60.0, True),) * 2},
-        {0: (("b", -60.0, True),) * 2},
-    ),
-    "AVG by listed keys": (
-        "SELECT plate, AVG(RANGE(speed, 0, 60)) FROM t1 GROUP BY plate WITH KEYS ['a', 'b'];",
-        {0: (("a", 60.0, True),) * 2},
-        {0: (("b", 0.0, True),) * 2},
-    ),
-    "SUM over untrusted groups: 2r rows change": (
-        "SELECT SUM(RANGE(v, 0, 5)) FROM (SELECT plate,"
-        " CASE WHEN (plate <= 'b') = (COUNT(*) = 1) THEN 5 ELSE 0 END AS v FROM t1 GROUP BY plate);",
-        {0: (A, B), 2: (A, B), 3: (C, D)},
-        {0: (C, D), 2: (A, B), 3: (C, D)},
-    ),
-    "MIN and MAX": ("SELECT MAX(RANGE(speed, 0, 60)) FROM t1;", {0: (HIGH, HIGH)}, {0: (LOW, LOW)}),
-    "MEDIAN": (
-        "SELECT MEDIAN(RANGE(speed, 0, 60)) FROM t1;",
-        # Half of the others lie at 20, half at 40, so the rank of points on both sides of the middle moves by 2.
-        {0: (LOW, LOW), 2: (("x", 20.0, True),) * 2, 3: (("x", 40.0, True),) * 2},
-        {0: (HIGH, HIGH), 2: (("x", 20.0, True),) * 2, 3: (("x", 40.0, True),) * 2},
-    ),
-    "ARGMAX, listed keys": (
-        "SELECT ARGMAX(plate, COUNT(*)) FROM t1 GROUP BY plate WITH KEYS ['a', 'b'];",
-        {0: (A, A)},
-        {0: (B, B)},
-    ),
-    "ARGMAX, trusted keys": (
-        "SELECT ARGMAX(h, SUM(RANGE(speed, 0, 60))) FROM (SELECT hour(chunk) AS h, speed FROM t1) GROUP BY h;",
-        {0: (HIGH, HIGH)},
-        {0: NOTHING},
-    ),
-    "COUNT over LIMIT": ("SELECT COUNT(*) FROM (SELECT plate FROM t1 LIMIT 1);", {0: (A, A)}, {0: NOTHING}),
-    "SUM of a lip column: AVG of daily counts": (
-        "SELECT AVG(n) FROM (SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY h);",
-        {0: (A, A)},
-        {0: NOTHING},
-    ),
-    "SUM of a lip column: a sum of sums": (
-        "SELECT SUM(s) FROM (SELECT day(chunk) AS d, SUM(RANGE(speed, 10, 60)) AS s FROM t1 GROUP BY d);",
-        {0: (HIGH, HIGH)},
-        {0: NOTHING},
-    ),
-    "a cap: two slots, one group": (
-        "SELECT SUM(RANGE(n, 0, 3)) FROM (SELECT bin(chunk, 8 hours) AS d, COUNT(*) AS n FROM t1 GROUP BY d);",
-        {0: (A, A), 1: (A, A)},
-        {0: NOTHING, 1: NOTHING},
-    ),
+RULES: dict[str, dict[str, str]] = {
+    "source": {"r": "source: r and net", "net": "source: r and net", "R": "source: R"},
+    "WHERE, inner HAVING, FILTER": {
+        "r": "WHERE: r and net",
+        "net": "WHERE, inner HAVING: r and net",
+        "R": "WHERE: R",
+        "FILTER": "COUNT(*) FILTER: r",
+    },
+    "projection": {"r": "projection: r and net", "net": "projection: r and net"},
+    "UNION ALL": {
+        "r": "UNION ALL: r and net add",
+        "net": "UNION ALL: r and net add",
+        "R": "UNION ALL: R adds",
+    },
+    "DISTINCT, GROUP BY without aggregates": {"r": "DISTINCT: r", "net": "DISTINCT: net", "R": "DISTINCT: R"},
+    "UNION / INTERSECT, EXCEPT": {
+        "r": "UNION: r and net",
+        "R": "UNION: R",
+        "r of INTERSECT": "INTERSECT: r and net",
+        "R of INTERSECT": "INTERSECT: R",
+        "r of EXCEPT": "EXCEPT: r",
+        "net of EXCEPT": "EXCEPT: net",
+        "R of EXCEPT": "EXCEPT: R",
+    },
+    "GROUP BY untrusted keys, with aggregates": {
+        "r": "GROUP BY untrusted keys: 2r",
+        "net": "GROUP BY untrusted keys: net",
+        "R": "GROUP BY untrusted keys: 2R",
+    },
+    "GROUP BY keys trusted for B": {
+        "r": "GROUP BY trusted keys: 1",
+        "R": "GROUP BY trusted keys: R = D",
+        "r without keys": "GROUP BY nothing: 1",
+    },
+    "GROUP BY mixed keys": {
+        "r": "GROUP BY mixed keys: mult",
+        "net": "GROUP BY mixed keys: net",
+        "R": "GROUP BY mixed keys: R",
+    },
+    "WITH KEYS": {"r": "WITH KEYS: 2r", "n": "WITH KEYS: n", "R": "WITH KEYS and trusted keys: R = n*D"},
+    "INNER JOIN, one row a key on both sides": {
+        "r": "INNER JOIN, one row a key: r and net",
+        "R": "INNER JOIN, one row a key: R",
+    },
+    "LEFT / FULL JOIN, likewise": {
+        "r": "LEFT JOIN, one row a key: r_L + 2*r_R",
+        "net": "LEFT JOIN, one row a key: net_L",
+        "R": "LEFT JOIN, one row a key: R",
+        "r of FULL": "FULL JOIN, one row a key: 2*r_L + 2*r_R",
+        "net of FULL": "FULL JOIN, one row a key: net",
+        "R of FULL": "FULL JOIN, one row a key: R",
+    },
+    "JOIN on trusted keys": {
+        "r_L*j": "JOIN on trusted keys: r_L*j, one side",
+        "i*j": "JOIN on trusted keys: i*j",
+        "r": "JOIN on trusted keys, a function of its own on each side: r_L*j + r_R*i",
+        "R": "JOIN on trusted keys: R = i*j*D",
+    },
+    "dense JOIN dense, one public domain": {
+        "r": "dense JOIN dense, by listed keys: r_L + r_R",
+        "r by one trusted key": "dense JOIN dense, by one trusted key: 1",
+        "R by one trusted key": "dense JOIN dense, by one trusted key: D",
+    },
+    "trust through INNER JOIN, and the left columns of LEFT": {
+        "r": "trust through INNER JOIN: 1",
+        "R": "trust through INNER JOIN: D",
+        "LEFT": "trust of the left columns of LEFT JOIN: 1",
+    },
+    "LIMIT n, OFFSET": {"r": "LIMIT: n", "net": "LIMIT: n", "R": "LIMIT: R"},
+    # releases
+    "COUNT(*)": {"w": "COUNT(*): net", "cap": "COUNT(*): cap"},
+    "COUNT(x)": {"w": "COUNT(x), x nullable: r"},
+    "COUNT(DISTINCT x)": {"w": "COUNT(DISTINCT x): r", "cap": "COUNT(DISTINCT x): cap"},
+    "SUM, x in [l,u]": {
+        "w": "SUM, l < 0 < u",
+        "net": "SUM, 0 < l: rows that vanish",
+        "nullable": "SUM, nullable",
+        "lip": "SUM of a lip column: hourly counts",
+        "cap": "SUM: cap",
+    },
+    "any of these grouped by keys trusted for every source": {
+        "COUNT": "COUNT(*) by trusted keys",
+        "COUNT(DISTINCT)": "COUNT(DISTINCT x) by trusted keys",
+        "SUM": "SUM by trusted keys",
+    },
+    "AVG, exact n > 0, not nullable": {
+        "w": "AVG, exact",
+        "lip": "AVG of a lip column",
+        "groups": "AVG, exact by trusted keys",
+        "cap": "AVG, exact: cap",
+    },
+    "AVG otherwise": {"w": "AVG, vector", "groups": "AVG, vector by trusted keys", "cap": "AVG, vector: cap"},
+    "VAR, STDDEV": {"w": "VAR", "STDDEV": "STDDEV", "groups": "VAR by trusted keys", "cap": "VAR: cap"},
+    "MEDIAN, QUANTILE(x,q)": {
+        "w": "MEDIAN",
+        "q": "QUANTILE",
+        "groups": "QUANTILE by trusted keys",
+        "cap": "QUANTILE: cap",
+    },
+    "MIN, MAX": {"w": "MIN", "MAX": "MAX", "groups": "MIN by trusted keys", "cap": "MAX: cap"},
+    "grouped by (partly) untrusted keys, all groups under one epsilon": {
+        "COUNT": "COUNT(*) by listed keys",
+        "COUNT(DISTINCT)": "COUNT(DISTINCT x) by listed keys",
+        "SUM": "SUM by listed keys",
+        "AVG": "AVG, vector by listed keys",
+        "VAR": "VAR by listed keys",
+        "MIN": "MIN by listed keys",
+        "QUANTILE": "QUANTILE by listed keys",
+        "cap": "COUNT(*) by listed keys: cap",
+    },
+    "ARGMAX(key, score)": {
+        "COUNT": "ARGMAX of COUNT by listed keys",
+        "SUM": "ARGMAX of SUM by listed keys",
+        "trusted keys": "ARGMAX of COUNT by trusted keys",
+        "cap": "ARGMAX: cap",
+    },
 }
+"""For every row of the tables of privacy-model.md, sections 2 and 3: the pairs that reach its claims."""
 
-
-def measured_and_claimed(select: str, before: dict, after: dict, rows: str = "2 ROWS") -> tuple[float, float]:
-    """The L1 change of the released vector, and what the certificate allows for it."""
-    script, certificate = certified(select, rows=rows, hours=8, chunk=3600, policies=policy(rho=3600))
-    (certified_select,) = certificate.selects
-    sensitivities = [release.sensitivity for release in certified_select.releases]
-    engine = Engine(certificate.bases)
-    aggregate = script.selects[0].aggregate
-    keys = certified_select.keys
-    groups = ((),) if keys is None else keys.rows
-    releases = Releases(engine, aggregate, certified_select.input, sensitivities, groups)
-    base = certificate.bases["t1"]
-    worlds = [{"t1": {slot: world.get(slot, NOTHING) for slot in range(base.slots)}} for world in (before, after)]
-    change = releases.moved(0, *(releases.exact(world) for world in worlds))
-    slots = sum(before.get(s, ()) != after.get(s, ()) for s in range(base.slots))
-    moved = sensitivities[0].moved["t1"]
-    assert base.touched_slots == 2
-    return float(change), float(moved.w if slots == 1 else moved.cap or slots * moved.w)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_claim_of_a_release_is_reached(name):
-    select, before, after, *rows = CASES[name]
-    change, claim = measured_and_claimed(select, before, after, *rows)
-    assert 0.95 * claim <= change <= claim, f"{change} of {claim}"
-
-
-OTHERS = {2: (A, B), 3: (C, D)}
-SHIFT = "CASE plate WHEN 'a' THEN 'c' WHEN 'b' THEN 'd' WHEN 'e' THEN 'a' WHEN 'f' THEN 'b' ELSE plate || plate END"
-LETTERS = (
-    "(SELECT DISTINCT CASE WHEN h = 0 THEN 'a' WHEN h = 1 THEN 'b' WHEN h = 2 THEN 'c' ELSE 'd' END AS k"
-    " FROM (SELECT hour_of_day(chunk) AS h FROM t2))"
+REFUSED = (
+    "SELECT COUNT(*) FROM (SELECT ROW_NUMBER() OVER (ORDER BY speed) AS n FROM t1);",
+    "WITH RECURSIVE a AS (SELECT plate FROM t1 UNION ALL SELECT plate FROM a) SELECT COUNT(*) FROM a;",
+    "SELECT COUNT(*) FROM t1 WHERE speed > (SELECT COUNT(*) FROM t1);",
+    "SELECT COUNT(*) FROM t1 WHERE plate IN (SELECT plate FROM t1);",
+    "SELECT COUNT(*) FROM (SELECT plate FROM t1 GROUP BY ROLLUP (plate));",
+    "SELECT COUNT(*) FROM (SELECT FIRST(plate) AS p FROM t1);",
+    "SELECT COUNT(*) FROM (SELECT STRING_AGG(plate, ',') AS p FROM t1);",
+    "SELECT COUNT(*) FROM (SELECT ARGMAX(plate, COUNT(*)) AS p FROM t1 GROUP BY plate WITH KEYS ['a']);",
+    "SELECT COUNT(*) FROM (SELECT DISTINCT ON (plate) plate, speed FROM t1);",
+    "SELECT COUNT(*) FROM (SELECT plate, random() AS r FROM t1);",
 )
-ONCE = "(SELECT DISTINCT plate AS k FROM t1)"
-E, F = ("e", 0.0, True), ("f", 0.0, True)
-
-SEEN = {"a": 1, "b": 3, "c": 5, "d": 7, **{f"seen {n}": n for n in range(1, 9)}}
-ROWS = [(plate, 0.0, True) for plate, times in SEEN.items() for _ in range(times)]
-COUNTED = {4 + i: tuple(ROWS[2 * i : 2 * i + 2]) for i in range(-(-len(ROWS) // 2))}
-
-RELATIONS = {
-    "source": ("SELECT plate FROM t1", {0: (A, A)}, {0: (B, B)}),
-    "GROUP BY untrusted keys: 2r": (
-        "SELECT plate, COUNT(*) AS n FROM t1 GROUP BY plate",
-        {0: (A, B), **OTHERS},
-        {0: (C, D), **OTHERS},
-    ),
-    "two in a row: 4r": (
-        "SELECT n, COUNT(*) AS m FROM (SELECT plate, COUNT(*) AS n FROM t1 GROUP BY plate) GROUP BY n",
-        # a and b are seen once less, c and d once more: eight counts, each of which other plates have as well.
-        {0: (A, B), **COUNTED},
-        {0: (C, D), **COUNTED},
-    ),
-    "GROUP BY trusted keys: 1": (
-        "SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY h",
-        {0: (A, A)},
-        {0: NOTHING},
-    ),
-    "GROUP BY mixed keys: mult": (
-        "SELECT chunk, plate, COUNT(*) AS n FROM t1 GROUP BY chunk, plate",
-        {0: (A, B)},
-        {0: (C, D)},
-    ),
-    "DISTINCT": ("SELECT DISTINCT plate FROM t1", {0: (A, B)}, {0: (C, D)}),
-    "UNION ALL adds": (
-        "SELECT plate FROM t1 UNION ALL SELECT plate FROM t1",
-        {0: (A, A)},
-        {0: NOTHING},
-    ),
-    "UNION": (f"SELECT plate FROM t1 UNION SELECT {SHIFT} FROM t1", {0: (A, B)}, {0: NOTHING}),
-    "EXCEPT": (
-        f"SELECT plate FROM t1 EXCEPT SELECT {SHIFT} FROM t1",
-        # a and b appear; c and d, which their shifted copies take out, vanish.
-        {2: (C, D)},
-        {0: (A, B), 2: (C, D)},
-        0.5,
-    ),
-    "INNER JOIN, one row a key": (
-        f"SELECT l.k AS k FROM (SELECT DISTINCT plate AS k FROM t1) AS l "
-        f" JOIN (SELECT DISTINCT {SHIFT} AS k FROM t1) AS r ON l.k = r.k",
-        {0: (A, B), 2: (E, F), 3: (C, D)},
-        {2: (E, F), 3: (C, D)},
-    ),
-    "LEFT JOIN: r_L + 2*r_R": (
-        f"SELECT l.k AS k, r.k AS o FROM (SELECT DISTINCT plate AS k FROM t1) AS l"
-        f" LEFT JOIN (SELECT DISTINCT {SHIFT} AS k FROM t1) AS r ON l.k = r.k",
-        {0: (A, B), 3: (C, D)},
-        {3: (C, D)},
-        2 / 3,
-    ),
-    "LEFT JOIN, the right side alone: 2*r_R": (
-        f"SELECT l.k AS k, r.k AS o FROM {LETTERS} AS l LEFT JOIN {ONCE} AS r ON l.k = r.k",
-        {0: (A, B)},
-        {0: (C, D)},
-    ),
-    "FULL JOIN, the left side alone: 2*r_L": (
-        f"SELECT l.k AS k, r.k AS o FROM {ONCE} AS l FULL JOIN {LETTERS} AS r ON l.k = r.k",
-        {0: (A, B)},
-        {0: (C, D)},
-    ),
-    "JOIN on a trusted key: r_L*j + r_R*i, one side": (
-        "SELECT l.plate AS p, r.plate AS q FROM t1 AS l JOIN t2 AS r ON l.chunk = r.chunk",
-        {0: (A, A)},
-        {0: NOTHING},
-    ),
-    "JOIN on a trusted key: i*j": (
-        "SELECT l.plate AS p, r.plate AS q FROM t1 AS l JOIN t1 AS r ON l.chunk = r.chunk",
-        {0: (A, A)},
-        {0: NOTHING},
-    ),
-    "dense JOIN dense": (
-        "SELECT l.n AS n, r.m AS m FROM (SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY h) AS l"
-        " JOIN (SELECT hour(chunk) AS h, SUM(RANGE(speed, 0, 9)) AS m FROM t1 GROUP BY h) AS r ON l.h = r.h",
-        {0: (A, A)},
-        {0: NOTHING},
-        0.5,
-    ),
-    "a segment: trusted keys reach D": (
-        "SELECT hour(chunk) AS h, COUNT(*) AS n FROM t1 GROUP BY h",
-        {0: (A, A), 1: (A, A)},
-        {0: NOTHING, 1: NOTHING},
-    ),
-    "a segment: bins of two chunks": (
-        "SELECT bin(chunk, 2 hours) AS h, COUNT(*) AS n FROM t1 GROUP BY h",
-        {1: (A, A), 2: (A, A)},
-        {1: NOTHING, 2: NOTHING},
-    ),
-    "a segment: untrusted keys": (
-        "SELECT plate, COUNT(*) AS n FROM t1 GROUP BY plate",
-        {0: (A, A), 1: (A, A)},
-        {0: (A, B), 1: (C, D)},
-        0.5,
-    ),
-}
 
 
 @pytest.mark.parametrize("name", RELATIONS)
-def test_the_claim_of_a_relation_is_reached(name):
-    relation, before, after, *share = RELATIONS[name]
-    _, certificate = certified(
-        f"SELECT COUNT(*) FROM ({relation});", rows="2 ROWS", hours=40, chunk=3600, policies=policy(rho=3600)
-    )
-    state = certificate.selects[0].input
-    engine = Engine(certificate.bases)
-    query = engine.relation(state)
-    slots = range(certificate.bases["t1"].slots)
-    constant = {name: dict.fromkeys(slots, (A, A)) for name in certificate.bases}
-    moved = Move.between(
-        *(
-            engine.rows(state, query, {**constant, "t1": {s: world.get(s, NOTHING) for s in slots}})
-            for world in (before, after)
-        )
-    )
-    claim = state.influence["t1"]
-    changed = sum(before.get(s) != after.get(s) for s in slots)
-    most = claim.r if changed == 1 else claim.R
-    assert (share[0] if share else 0.95) * most <= moved.rows <= most, f"{moved} of {claim}"
+def test_the_claims_of_a_relation_are_reached(name):
+    for claim, reached in check_relation(RELATIONS[name]).items():
+        assert reached.claimed > 0
+        assert reached.claimed * SHARE <= reached.moved <= reached.claimed, f"{claim}: {reached}"
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_the_claim_of_a_release_is_reached(name):
+    reached = check_release(RELEASES[name])
+    assert reached.claimed > 0
+    assert float(reached.claimed) * SHARE <= reached.moved, reached
+
+
+@pytest.mark.parametrize("select", REFUSED)
+def test_what_has_no_rule_is_refused_with_a_hint(select):
+    with pytest.raises(QueryError) as refused:
+        Pair(select.removesuffix(";"), {}, {}).certified()
+    assert refused.value.hint
+
+
+# --- coverage -----------------------------------------------------------------------------------------------
+
+
+def rows_of(section: str) -> list[str]:
+    """The first column of a section's table, without what follows a semicolon or in parentheses after a keyword."""
+    text = MODEL.read_text()
+    body = text[text.index(f"\n## {section}.") :]
+    body = body[: body.index("\n## ", 1)]
+    found = re.findall(r"^\| (.+?) \|", body, re.MULTILINE)
+    return [row for row in found if row not in ("operator", "release")]
+
+
+def test_every_rule_of_the_model_has_pairs_that_reach_it():
+    names = {*RELATIONS, *RELEASES}
+    for row in (*rows_of("2"), *rows_of("3")):
+        if row.startswith("window functions"):
+            continue  # refused, see above
+        key = row.split(";")[0].split(" (chunk, bin")[0]
+        assert RULES.get(key), f"no pair for: {row}"
+    for key, pairs in RULES.items():
+        assert pairs.keys() & {"r", "w", "COUNT"}, f"{key}: a bound for one slot"
+        assert not (missing := set(pairs.values()) - names), missing
+
+
+def test_every_aggregate_and_method_has_pairs_in_every_kind_of_group():
+    met = set()
+    methods = set()
+    for pair in RELEASES.values():
+        _, certificate = pair.certified()
+        (select,) = certificate.selects
+        sensitivity = select.releases[0].sensitivity
+        keys = "trusted" if select.keys is not None else "none"
+        if select.select.aggregate.listed_keys:
+            keys = "listed"
+        met.add((sensitivity.call.function, keys))
+        methods.add(sensitivity.method)
+    wanted = {(function, keys) for function in Function for keys in ("none", "trusted", "listed")}
+    assert wanted - met == {(Function.ARGMAX, "none")}, "ARGMAX chooses among groups; everything else is everywhere"
+    assert set(Method) - methods == {Method.CONSTANT}, "a range of one point is public"
+
+
+def test_random_plans_meet_no_rule_without_a_pair():
+    covered = set()
+    for pair in RELATIONS.values():
+        covered |= rules(pair.certified()[1].selects[0].input)
+    record = Record()
+    for seed in range(40):
+        attack(seed, 0, record)
+    assert record.seen.keys() <= covered, record.seen.keys() - covered
