@@ -12,6 +12,7 @@ from query_lang import functions, nodes, units
 from query_lang import logical as lp
 from query_lang.constants import MAX_MAGNITUDE, constant, data_type
 from query_lang.errors import QueryError, did_you_mean
+from query_lang.expressions import columns_of
 from query_lang.logical import DataType
 from query_lang.names import AGGREGATES, OPERATORS, REFUSED_FUNCTIONS, SCALARS, SIGNS, SYNONYMS
 from query_lang.scope import BoundColumn, Scope, Source, span
@@ -460,22 +461,6 @@ def _conversion_hint(source: Source, node: exp.Expr | None, have: DataType, want
             return f"write it as text: '{node.name}'"
         return f"write {node.name} without quotes" if node.name.isdecimal() else "write a number there"
     return f"write CAST({text if len(text) <= 40 else '...'} AS {want.value})"
-
-
-def columns_of(expr: lp.Expr) -> set[str]:
-    """The names of the columns in an expression."""
-    match expr:
-        case lp.Column(name=name):
-            return {name}
-        case lp.Literal():
-            return set()
-        case lp.Range(arg=arg):
-            return columns_of(arg)
-        case lp.Case(whens=whens, default=default):
-            parts = [part for pair in whens for part in pair] + ([] if default is None else [default])
-        case lp.Call(args=args):
-            parts = list(args)
-    return {name for part in parts for name in columns_of(part)}
 
 
 def zone_of(expr: lp.Expr, columns: Sequence[BoundColumn]) -> str | None:

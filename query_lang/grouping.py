@@ -11,9 +11,10 @@ from sqlglot import exp
 
 from query_lang import logical as lp
 from query_lang import nodes
-from query_lang.bind import NULL, ExpressionBinder, columns_of, has_aggregate, zone_of
+from query_lang.bind import NULL, ExpressionBinder, has_aggregate, zone_of
 from query_lang.constants import constant
 from query_lang.errors import QueryError
+from query_lang.expressions import columns_of
 from query_lang.logical import DataType
 from query_lang.names import AGGREGATES
 from query_lang.scope import Bound, BoundColumn, Scope, Source, span, unique_names

@@ -7,7 +7,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from query_lang import logical as lp
-from query_lang.bind import columns_of, zone_of
+from query_lang.bind import zone_of
+from query_lang.expressions import columns_of
 from query_lang.logical import DataType
 from query_lang.scope import Bound, BoundColumn, rename
 

@@ -12,8 +12,8 @@ from fractions import Fraction
 
 from privid.domain.release import Estimate, Scalar
 from privid.domain.units import isoformat
-from privid.privacy.stability.expressions import columns_of
 from query_lang import functions
+from query_lang.expressions import columns_of
 from query_lang.intervals import Interval
 from query_lang.logical import Column, DataType, Expr, Select, Value
 

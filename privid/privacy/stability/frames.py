@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import columns_of, engine_row, listable, public_value, substitute
+from privid.privacy.stability.expressions import engine_row, listable, public_value
 from privid.privacy.stability.slots import CAMERA, CHUNK, REGION, Values, slot_counts
+from query_lang.expressions import columns_of, substitute
 from query_lang.logical import Column, Expr
 
 

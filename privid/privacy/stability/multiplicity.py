@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from privid.privacy.stability.expressions import columns_of, substitute
 from privid.privacy.stability.state import State
+from query_lang.expressions import columns_of, substitute
 from query_lang.logical import (
     Aggregate,
     Column,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import columns_of, listable, substitute
+from privid.privacy.stability.expressions import listable
 from privid.privacy.stability.frames import Frame, KeptFrame, MappedFrame, SlotFrame
 from privid.privacy.stability.slots import TRUSTED
 from privid.privacy.stability.state import ColumnState, Influence, State
-from query_lang.logical import Call, Column, DataType, Expr, Filter, Limit, Project, Range, Source
+from query_lang.expressions import columns_of, conjunction, conjuncts, substitute
+from query_lang.logical import Column, Expr, Filter, Limit, Project, Range, Source
 
 
 def source(relation: Source, base: Base) -> State:
@@ -45,7 +47,8 @@ def where(relation: Filter, inner: State) -> State:
 
     A filter keeps or drops each row by itself, so no more rows change than before; but a row that replaces another may
     be dropped where the other was kept, so the count can move by r. If the predicate is a function of the slot, rows of
-    one slot are kept or dropped together. lip stays where the predicate is trusted.
+    one slot are kept or dropped together. lip stays where the predicate is trusted. Of `a AND b`, a part that is public
+    narrows the public values, and one that is trusted the slots that are charged, whatever the other part is.
     """
     state = kept(inner, relation.predicate)
     return replace(state, relation=relation, inputs=(inner,))
@@ -54,18 +57,17 @@ def where(relation: Filter, inner: State) -> State:
 def kept(inner: State, predicate: Expr) -> State:
     """The rows of a relation for which the predicate is true: WHERE, HAVING, FILTER. `relation` stays the input's."""
     names = columns_of(predicate)
-    public = inner.rows.knows(predicate)
-    counted = inner.counted and public
+    parts = conjuncts(predicate)
+    public = [part for part in parts if inner.rows.knows(part)]
+    counted = inner.counted and len(public) == len(parts)
     influence = {}
     for base, before in inner.influence.items():
         trusted = all(base in inner.columns[name].trust for name in names)
         net = 0 if counted else before.net if trusted else before.r
-        active = before.active
-        keeps = substitute(predicate, {n: inner.columns[n].trust[base] for n in names}) if trusted else None
-        if keeps is not None and listable(keeps):
-            # All rows of a slot are kept, or none is: then the slot moves nothing from here on.
-            active = keeps if active is None else Call("and", (active, keeps), DataType.BOOLEAN)
-        influence[base] = replace(before, net=net, active=active)
+        # A slot for which some part is not true, all its rows alike, moves nothing from here on.
+        active = [] if before.active is None else [before.active]
+        active += _by_slot(parts, inner, base)
+        influence[base] = replace(before, net=net, active=conjunction(active) if active else None)
     columns = {
         name: replace(
             column,
@@ -73,7 +75,7 @@ def kept(inner: State, predicate: Expr) -> State:
         )
         for name, column in inner.columns.items()
     }
-    rows: Frame = KeptFrame(inner.rows, predicate) if public else inner.rows
+    rows: Frame = KeptFrame(inner.rows, conjunction(public)) if public else inner.rows
     return replace(
         inner,
         columns=columns,
@@ -86,6 +88,17 @@ def kept(inner: State, predicate: Expr) -> State:
         if counted
         else "WHERE: r stays, net := r (stays where the predicate is trusted)",
     )
+
+
+def _by_slot(parts: Sequence[Expr], inner: State, base: str) -> list[Expr]:
+    """Those conditions that are a function of the base's slots, as such."""
+    found = []
+    for part in parts:
+        names = columns_of(part)
+        if all(base in inner.columns[name].trust for name in names):
+            keeps = substitute(part, {name: inner.columns[name].trust[base] for name in names})
+            found += [keeps] if listable(keeps) else []
+    return found
 
 
 def project(relation: Project, inner: State) -> State:

@@ -13,9 +13,10 @@ from itertools import pairwise
 
 from privid.domain.budget import Grid
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import PublicRow, columns_of, engine_value, listable, public_value, transform
+from privid.privacy.stability.expressions import PublicRow, engine_value, listable, public_value
 from query_lang import functions
 from query_lang import timefunctions as tf
+from query_lang.expressions import columns_of, transform
 from query_lang.logical import Call, Column, DataType, Expr, Literal, Value
 from query_lang.units import DAY, HOUR
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from privid.privacy.base import Base
-from privid.privacy.stability.expressions import columns_of, public_value, substitute
+from privid.privacy.stability.expressions import public_value
 from privid.privacy.stability.frames import Frame, ListedFrame, MappedFrame, StackedFrame
 from query_lang import functions
+from query_lang.expressions import columns_of, substitute
 from query_lang.intervals import Interval
 from query_lang.logical import Case, Column, DataType, Expr, Literal, Relation
 
