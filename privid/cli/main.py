@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from privid.cli import views
+from privid.cli import trying, views
 from privid.cli.config import analyst_target, save
 from privid.cli.terminal import (
     SETTINGS,
@@ -296,6 +296,11 @@ def cancel(query_id: QueryId, json: Json = False) -> None:
         print_json(views.query_json(query))
     else:
         stdout().print(f"{query.id} is {query.state}", markup=False)
+
+
+app.command(name="init")(trying.init)
+app.command(name="try")(trying.try_command)
+app.command(name="run-local")(trying.run_local)
 
 
 # --- parts --------------------------------------------------------------------------------------------------

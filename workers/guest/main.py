@@ -4,6 +4,7 @@ The host's confinement is complete before `run` is called; the only way out is t
 """
 
 import contextlib
+import linecache
 import os
 import sys
 import traceback
@@ -47,6 +48,16 @@ def load(source: bytes) -> types.ModuleType:
     return module
 
 
+def print_error(source: bytes, error: BaseException) -> None:
+    """Print an executable's traceback, from its own first frame on, with its source lines."""
+    file = f"{MODULE}.py"
+    linecache.cache[file] = (len(source), None, source.decode("utf-8", "replace").splitlines(keepends=True), file)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != file:
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace or error.__traceback__)
+
+
 def run(source: bytes, chunk: Chunk, table: wire.TableSpec, out: int) -> NoReturn:
     """Import the executable, call `process(chunk)`, write its rows, end the process whatever it left running."""
     status = 0
@@ -55,9 +66,9 @@ def run(source: bytes, chunk: Chunk, table: wire.TableSpec, out: int) -> NoRetur
         output = memoryview(encode(load(source).process(chunk), table))
         while output:
             output = output[os.write(out, output) :]
-    except BaseException:  # noqa: BLE001  SystemExit and KeyboardInterrupt are a crash like any other
+    except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt are a crash like any other
         status = 1
-        traceback.print_exc()
+        print_error(source, error)
     with contextlib.suppress(BaseException):  # what it printed is read in try-outs only
         sys.stdout.flush()
         sys.stderr.flush()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Chunk", "sample", "seconds"]
+__all__ = ["Chunk", "chunk_of", "sample", "seconds"]
 
 
 def sample(chunk: Chunk, count: int) -> "NDArray[np.intp]":
@@ -26,3 +26,31 @@ def sample(chunk: Chunk, count: int) -> "NDArray[np.intp]":
 def seconds(chunk: Chunk) -> "NDArray[np.float64]":
     """When each frame was taken, in seconds after the chunk's start; shape (n,)."""
     return (chunk.times_us - chunk.start_us) / 1e6
+
+
+def chunk_of(
+    frames: "NDArray[np.uint8]",
+    *,
+    fps: float = 10.0,
+    start_us: int = 0,
+    camera: str = "camera",
+    region: str = "",
+) -> Chunk:
+    """For tests: a chunk of frames of your own, shape (n, height, width, channels), uint8, `fps` of them a second."""
+    import numpy as np
+
+    count, height, width, channels = frames.shape
+    times = start_us + np.round(np.arange(count) * 1e6 / fps).astype("<i8")
+    return Chunk(
+        camera=camera,
+        region=region,
+        start_us=start_us,
+        end_us=start_us + round(count * 1e6 / fps),
+        fps=fps,
+        width=width,
+        height=height,
+        channels=channels,
+        frame_count=count,
+        _frames=memoryview(frames.tobytes()),
+        _times=times.tobytes(),
+    )

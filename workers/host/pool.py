@@ -77,7 +77,7 @@ class ExecutableSpec:
 class Run:
     """When a slot was planned, started and ended, for operators and tests. Nanoseconds of CLOCK_MONOTONIC.
 
-    `log` is what the executable printed, in try-outs only.
+    `fault` says why its chunk has the default row, if it has. `log` is what the executable printed, in try-outs only.
     """
 
     index: int
@@ -85,7 +85,8 @@ class Run:
     planned_ns: int
     started_ns: int
     ended_ns: int
-    log: bytes = b""
+    fault: Literal["crashed", "timed out"] | None
+    log: bytes
 
 
 @dataclass
@@ -98,6 +99,13 @@ class _Lane:
     turn: int = 0
     busy: dict[int, tuple[Slot, int]] = field(default_factory=dict)
     restarts: int = 0
+
+
+def _run(index: int, core: int, planned_ns: int, outcome: Outcome) -> Run:
+    fault: Literal["crashed", "timed out"] | None = None
+    if not outcome.data.endswith(wire.END):
+        fault = "timed out" if outcome.status == warden.KILLED else "crashed"
+    return Run(index, core, planned_ns, outcome.started_ns, outcome.ended_ns, fault, outcome.log)
 
 
 @contextlib.contextmanager
@@ -436,8 +444,7 @@ class _PoolRun:
             self._let_go(outcome.number, slot)
             self._finished += 1
             if self._pool._on_run is not None:
-                run = Run(slot.index, lane.core, planned, outcome.started_ns, outcome.ended_ns, outcome.log)
-                self._pool._on_run(run)
+                self._pool._on_run(_run(slot.index, lane.core, planned, outcome))
             self._on_rows(slot.index, wire.parse_rows(outcome.data, self._pool._spec.table))
 
     def _let_go(self, position: int, slot: Slot) -> None:

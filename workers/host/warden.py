@@ -35,9 +35,9 @@ READY, BROKEN = zygote.READY, zygote.BROKEN
 RESULT_HEADER = struct.Struct("<IBqqI")
 """Task number, status, when the guest started, when it ended or was killed (CLOCK_MONOTONIC, nanoseconds), and the
 length of its log, which follows."""
-DONE, LATE, FAILED = 0, 1, 2
-"""Status: the guest had its run (the rest of the message is its output, nothing if it was killed); it did not get its
-time (rerun it); the sandbox itself failed (the rest of the message says how)."""
+DONE, LATE, FAILED, KILLED = 0, 1, 2, 3
+"""Status: the guest had its run (the rest of the message is its output); it did not get its time (rerun it); the
+sandbox itself failed (the rest of the message says how); it had its run up to the last moment, and gave no output."""
 
 _READ_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 16
@@ -272,7 +272,8 @@ class Warden:
             self._report(guest, FAILED, b"a guest died before the executable was started")
         else:
             (started,) = zygote.START_TIME.unpack_from(output, 1)
-            self._report(guest, DONE, b"" if guest.killed else output[_GREETING_BYTES:], started)
+            killed = (KILLED, b"") if guest.killed else (DONE, output[_GREETING_BYTES:])
+            self._report(guest, *killed, started)
         guest.close()
 
     def _report(self, guest: Guest, status: int, data: bytes = b"", started_ns: int = 0) -> None:

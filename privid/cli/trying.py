@@ -1,0 +1,241 @@
+"""`privid init`, `privid try` and `privid run-local`: an executable on the analyst's own video, at no budget."""
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from privid.cli.terminal import (
+    FailureError,
+    InputError,
+    Json,
+    about,
+    cells,
+    print_json,
+    read_text,
+    stderr,
+    stdout,
+    table,
+)
+from privid.domain.units import SECOND
+
+if TYPE_CHECKING:
+    from privid.trial.runs import Attempt
+    from query_lang.logical import Process
+
+_LOGS, _LOG_LINES = 3, 40
+"""So many chunks' logs are shown, so many lines of each, those of failed chunks first; all of it is in the JSON."""
+
+Query = Annotated[
+    Path, typer.Argument(metavar="QUERY.sql", help="The query, or a folder with one query and its executable.")
+]
+Video = Annotated[Path, typer.Option("--video", metavar="FILE", help="Video of your own, taken as if from BEGIN on.")]
+Named = Annotated[
+    list[str] | None, typer.Option("--executable", metavar="NAME=PATH", help="Where NAME in USING is. May be repeated.")
+]
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder; its name becomes the detector's.")],
+    camera: Annotated[str, typer.Option(help="The camera to ask about.")] = "plaza",
+    json: Json = False,
+) -> None:
+    """Make a detector to start from, with its query and its test.
+
+    \b
+    $ privid init people-counter
+    """
+    from privid.trial.starter import write_starter
+
+    try:
+        files = write_starter(folder, camera)
+    except FileExistsError:
+        raise InputError("exists", f"{folder} is already there", "choose another name") from None
+    except ValueError as error:
+        raise InputError("usage", str(error), "such as people-counter") from None
+    except OSError as error:
+        raise InputError("unwritable", f"cannot make {folder}: {error.strerror}", "check the path") from None
+    if json:
+        print_json({"files": [str(file) for file in files]})
+        return
+    for file in files:
+        stdout().print(f"made {file}", markup=False)
+    stdout().print(f"try it on video of your own: privid try {folder} --video FILE", markup=False)
+
+
+def try_command(query: Query, video: Video, executable: Named = None, json: Json = False) -> None:
+    """Run a query's executables on video of your own in the sandbox: rows, times and logs, at no budget.
+
+    Uses this machine only. Masks are not applied.
+
+    \b
+    $ privid try people-counter --video plaza.mp4
+    """
+    _run(query, video, executable or [], json, sandbox=True)
+
+
+def run_local(query: Query, video: Video, executable: Named = None, json: Json = False) -> None:
+    """Run a query's executables on video of your own without the sandbox, in this process: for a debugger.
+
+    The rows are those of the sandbox. Nothing limits what the executable does or how long: run only what you trust.
+
+    \b
+    $ privid run-local people-counter --video plaza.mp4
+    """
+    _run(query, video, executable or [], json, sandbox=False)
+
+
+def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: bool) -> None:
+    from privid.trial import runs
+    from privid.trial.footage import footage
+    from privid.trial.script import processes
+
+    query = _query_file(query)
+    text = read_text(query, "the query")
+    document: list[dict[str, Any]] = []
+    with _errors(), footage(video) as film:
+        with about(text, query.name):
+            wanted = processes(text, film.width, film.height)
+        sources = _sources(wanted, query, named)
+        for process in wanted:
+            chunks = film.chunks(process.split)
+            if not chunks:
+                raise InputError(
+                    "video", f"{video} is shorter than one chunk of {process.split.name}", "choose a longer video"
+                )
+            attempts: list[runs.Attempt] = []
+            with _progress() as bar:
+                task = bar.add_task(process.name, total=len(chunks))
+
+                def report(attempt: runs.Attempt, done: list[runs.Attempt] = attempts, shown: Any = task) -> None:
+                    done.append(attempt)
+                    bar.update(shown, completed=len(done))
+
+                run = runs.sandboxed if sandbox else runs.plain
+                run(process, sources[process.executable], film, chunks, report)
+            document.append(_json(process, attempts))
+            if not json:
+                _print(process, attempts, video)
+    if json:
+        print_json({"tables": document})
+
+
+def _query_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.sql"))
+    if len(found) != 1:
+        raise InputError("usage", f"{path} has {len(found)} queries (*.sql), not one", "name the query file")
+    return found[0]
+
+
+def _sources(wanted: "tuple[Process, ...]", query: Path, named: list[str]) -> dict[str, bytes]:
+    """The executables that a query names: given ones, else those beside the query."""
+    from workers import limits
+
+    given = dict(pair.partition("=")[::2] for pair in named)
+    sources = {}
+    for name in {process.executable for process in wanted}:
+        path = Path(given.get(name) or query.parent / name)
+        try:
+            sources[name] = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                "unreadable", f"cannot read {path}: {error.strerror}", f"say where it is: --executable {name}=PATH"
+            ) from None
+        if len(sources[name]) > limits.MAX_SOURCE_BYTES:
+            raise InputError("too_large", f"{path} has more than {limits.MAX_SOURCE_BYTES} bytes", "make it smaller")
+    return sources
+
+
+def _json(process: "Process", attempts: "list[Attempt]") -> dict[str, Any]:
+    names = [column.name for column in process.schema]
+    return {
+        "table": process.name,
+        "executable": process.executable,
+        "chunks": [
+            {
+                "index": attempt.chunk.index,
+                "begin_us": attempt.chunk.begin_us,
+                "frames": attempt.frames,
+                "rows": [dict(zip(names, row, strict=True)) for row in attempt.rows],
+                "took_ms": round(attempt.took_ms, 3),
+                "fault": attempt.fault,
+                "log": attempt.log,
+            }
+            for attempt in attempts
+        ],
+    }
+
+
+def _print(process: "Process", attempts: "list[Attempt]", video: Path) -> None:
+    out = stdout()
+    out.print(f"{process.name}: {process.executable} on {video.name}", style="bold", markup=False)
+    names = [column.name for column in process.schema]
+    listing = table("CHUNK", "FROM", "FRAMES", "MS", *names, "", right=("CHUNK", "FROM", "FRAMES", "MS"))
+    for attempt in attempts:
+        since = (attempt.chunk.begin_us - process.split.begin_us) / SECOND
+        start = (attempt.chunk.index, f"{since:g} s", attempt.frames, f"{attempt.took_ms:.1f}")
+        rows = attempt.rows or ((("no rows",) + ("",) * (len(names) - 1)),)
+        for number, row in enumerate(rows):
+            head = start if number == 0 else ("",) * 4
+            note = f"{attempt.fault}: default row" if attempt.fault and number == 0 else ""
+            listing.add_row(*cells(*head, *(_value(value) for value in row), note))
+    out.print(listing)
+    _print_logs([attempt for attempt in attempts if attempt.log.strip()])
+    times = [attempt.took_ms for attempt in attempts]
+    faults = sum(attempt.fault is not None for attempt in attempts)
+    out.print(
+        f"{len(attempts)} chunks, {statistics.median(times):.1f} ms each, the longest {max(times):.1f} ms of TIMEOUT "
+        f"{process.timeout_us / 1000:g} ms; {faults or 'none'} failed",
+        markup=False,
+    )
+
+
+def _print_logs(printed: "list[Attempt]") -> None:
+    shown = sorted(printed, key=lambda attempt: attempt.fault is None)[:_LOGS]
+    for attempt in sorted(shown, key=lambda attempt: attempt.chunk.index):
+        lines = attempt.log.rstrip().splitlines()
+        more = [f"... {len(lines) - _LOG_LINES} more lines"] if lines[_LOG_LINES:] else []
+        stdout().print(f"chunk {attempt.chunk.index} printed:", markup=False)
+        stdout().print("\n".join(f"  {line}" for line in [*lines[:_LOG_LINES], *more]), markup=False)
+    if len(printed) > _LOGS:
+        stdout().print(f"{len(printed) - _LOGS} more chunks printed something: --json has all of it", markup=False)
+
+
+def _value(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    console = stderr()
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield bar
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    from privid.ingest.errors import BadVideoFile
+    from privid.video.errors import StoreFailure, VideoError
+    from workers.host.errors import SandboxError
+
+    try:
+        yield
+    except (BadVideoFile, VideoError) as error:
+        raise InputError("video", str(error), "choose another video file") from None
+    except SandboxError as error:
+        raise FailureError("sandbox", str(error), "privid run-local needs no sandbox") from None
+    except (StoreFailure, OSError) as error:
+        raise FailureError("store", str(error), "nothing is left behind; try again") from None

@@ -1,0 +1,125 @@
+"""Runs of an executable on the chunks of a video file, in the sandbox or plainly.
+
+Both use the guest's own code for rows, so they give the same rows for the same frames; only the walls differ. What one
+run did is told in full here, which is why it must never be done with video that the analyst may not see.
+"""
+
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from privid.trial.footage import Footage
+from privid.video.chunking import Chunk
+from privid.video.frames import ChunkFrames
+from query_lang.logical import Process, SchemaColumn
+from workers import wire
+from workers.guest import chunk as guest_chunk
+from workers.guest import main as guest_main
+from workers.host.feeder import Slot
+from workers.host.pool import ExecutableSpec, LocalPool, Run
+
+LOG_BYTES = 1 << 16
+"""What is kept of what one run prints."""
+
+Rows = tuple[wire.Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run on one chunk: its rows, how long it took (milliseconds of wall time) and, in the sandbox, its log.
+
+    `fault` says what went wrong, if anything did: then the chunk has its default row. Plain runs are never timed out.
+    """
+
+    chunk: Chunk
+    frames: int
+    rows: Rows
+    took_ms: float
+    fault: str | None
+    log: str = ""
+
+
+Report = Callable[[Attempt], None]
+"""Called with each attempt as it ends."""
+
+
+def table_spec(process: Process) -> wire.TableSpec:
+    """What one run may produce."""
+    return wire.TableSpec(tuple(_column(column) for column in process.schema), process.max_rows, process.exact)
+
+
+def _column(column: SchemaColumn) -> wire.ColumnSpec:
+    default = column.default
+    value = default if isinstance(default, str | bool) else float(default)
+    return wire.ColumnSpec(column.name, column.type.value, value)  # type: ignore[arg-type]  # never TIMESTAMP
+
+
+def sandboxed(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk, ...], report: Report) -> None:
+    """Run `source` on each chunk as a query would, one after the other, with its log.
+
+    Raises SandboxUnavailable, SandboxBroken, BadVideoFile, OSError.
+    """
+    spec = ExecutableSpec("", source, table_spec(process), process.timeout_us)
+    ran: dict[int, Run] = {}
+    counts: dict[int, int] = {}
+
+    def slots() -> Iterator[Slot]:
+        for read in footage.frames(process.split, chunks):
+            counts[read.index] = len(read.times_us)
+            yield slot(process, footage, read)
+
+    def finished(index: int, rows: Rows) -> None:
+        run = ran.pop(index)
+        took_ms = (run.ended_ns - run.started_ns) / 1e6
+        log = run.log.decode("utf-8", "replace")
+        report(Attempt(by_index[index], counts[index], rows, took_ms, run.fault, log))
+
+    by_index = {chunk.index: chunk for chunk in chunks}
+    core = (max(os.sched_getaffinity(0)),)
+    with LocalPool(spec, "open", core, log_bytes=LOG_BYTES, on_run=lambda run: ran.update({run.index: run})) as pool:
+        pool.run(slots(), len(chunks), finished)
+
+
+def plain(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk, ...], report: Report) -> None:
+    """Run `source` on each chunk in this process, without walls and without a limit of time.
+
+    The module is loaded anew for each chunk, as in the sandbox; what it leaves elsewhere stays. It prints where this
+    process does. Raises BadVideoFile, OSError.
+    """
+    table = table_spec(process)
+    for read in footage.frames(process.split, chunks):
+        taken = slot(process, footage, read)
+        view = memoryview(b"")
+        if read.memory is not None:
+            view = memoryview(mmap.mmap(read.memory.fd, taken.frames_bytes, mmap.MAP_SHARED, mmap.PROT_READ))
+        given = guest_chunk.unpack(taken.facts, view)
+        started, fault = time.perf_counter(), None
+        try:
+            output = guest_main.encode(guest_main.load(source).process(given), table)
+        except Exception as error:  # noqa: BLE001  whatever it is, the chunk gets its default row
+            guest_main.print_error(source, error)
+            output, fault = b"", "crashed"
+        took_ms = (time.perf_counter() - started) * 1000
+        chunk = Chunk(read.index, read.begin_us, read.end_us)
+        report(Attempt(chunk, len(read.times_us), wire.parse_rows(output, table), took_ms, fault))
+        taken.close()
+
+
+def slot(process: Process, footage: Footage, read: ChunkFrames) -> Slot:
+    """The slot that a query would make of a chunk's frames."""
+    return Slot(
+        index=read.index,
+        frames=read.memory,
+        frame_count=len(read.times_us),
+        height=read.height,
+        width=read.width,
+        channels=3,
+        times_us=read.times_us,
+        start_us=read.begin_us,
+        end_us=read.end_us,
+        camera=process.split.camera,
+        region="",
+        fps=float(process.split.fps or footage.fps),
+    )

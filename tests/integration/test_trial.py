@@ -1,0 +1,119 @@
+"""Trying an executable on video of one's own: the programs as an analyst runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from privid.testing.video import write_clip
+
+CLI = (str(Path(sys.executable).with_name("privid")),)
+QUERY = """SPLIT street BEGIN 2026-09-01T13:00:00Z END 2026-09-01T14:00:00Z BY TIME 2 sec WITH MASK trees INTO c;
+PROCESS c USING 'looks.py' TIMEOUT 500 ms PRODUCING 3 ROWS WITH SCHEMA (sum:NUMBER=-1, moment:STRING="never") INTO t;
+SELECT COUNT(*) FROM t;
+"""
+DETECTOR = """
+import time
+def process(chunk):
+    second = (chunk.start_us - 1788267600000000) // 1000000
+    print("second", second)
+    if second == 2:
+        raise ValueError("not this one")
+    if second == 4:
+        time.sleep(60)
+    for frame in chunk.frames[:2]:
+        yield {"sum": int(frame.sum()), "moment": str(chunk.times_us[0])}
+"""
+
+
+def privid(folder: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*CLI, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert status == 0 or "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_clip(tmp_path / "street.mp4", 90)  # 9 s: four chunks and half a one
+    (tmp_path / "looks.sql").write_text(QUERY)
+    (tmp_path / "looks.py").write_text(DETECTOR)
+    return tmp_path
+
+
+def chunks(done: subprocess.CompletedProcess[str]) -> list[dict]:
+    (table,) = json.loads(done.stdout)["tables"]
+    assert (table["table"], table["executable"]) == ("t", "looks.py")
+    return table["chunks"]
+
+
+def test_the_sandbox_shows_rows_times_faults_and_logs(folder):
+    found = chunks(privid(folder, "try", "looks.sql", "--video", "street.mp4", "--json"))
+    assert [chunk["index"] for chunk in found] == [0, 1, 2, 3]
+    assert [chunk["fault"] for chunk in found] == [None, "crashed", "timed out", None]
+    assert [chunk["frames"] for chunk in found] == [20] * 4
+    assert found[1]["rows"] == found[2]["rows"] == [{"sum": -1, "moment": "never"}]
+    assert [row["moment"] for row in found[3]["rows"]] == ["1788267606000000"] * 2
+    assert found[0]["log"] == "second 0\n"
+    assert 'raise ValueError("not this one")' in found[1]["log"]
+    assert "workers" not in found[1]["log"]
+    assert found[2]["log"] == "second 4\n"
+    assert found[2]["took_ms"] > 400
+
+    shown = privid(folder, "try", ".", "--video", "street.mp4").stdout
+    assert "crashed: default row" in shown
+    assert "4 chunks" in shown
+    assert "2 failed" in shown
+    assert "ValueError: not this one" in shown
+
+
+def test_without_the_sandbox_the_rows_are_the_same(folder):
+    (folder / "looks.py").write_text(DETECTOR.replace("time.sleep(60)", "pass"))
+    inside = chunks(privid(folder, "try", ".", "--video", "street.mp4", "--json"))
+    done = privid(folder, "run-local", ".", "--video", "street.mp4", "--json")
+    # What the executable prints comes first: a debugger's user wants to see it as it happens.
+    assert done.stdout.startswith("second 0\n")
+    outside = json.loads(done.stdout[done.stdout.index("{") :])["tables"][0]["chunks"]
+    assert "ValueError: not this one" in done.stderr
+    assert [(c["rows"], c["fault"]) for c in outside] == [(c["rows"], c["fault"]) for c in inside]
+    assert [c["fault"] for c in outside] == [None, "crashed", None, None]
+
+
+def test_what_init_makes_works_as_it_is(folder):
+    privid(folder, "init", "passers-by", "--camera", "street")
+    made = folder / "passers-by"
+    assert sorted(path.name for path in made.iterdir()) == ["passers_by.py", "passers_by.sql", "test_passers_by.py"]
+    write_clip(folder / "wide.mp4", 60, size=(384, 288))
+    shown = privid(folder, "try", "passers-by", "--video", "wide.mp4").stdout
+    assert "none failed" in shown
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(made)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "3 passed" in tested.stdout, tested.stdout
+    assert "already there" in privid(folder, "init", "passers-by", status=2).stderr
+    assert "cannot be the name" in privid(folder, "init", "7", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("looks.sql", "--video", "none.mp4"), "none.mp4 does not exist"),
+        (("looks.sql", "--video", "looks.py"), "not a video file"),
+        (("none.sql", "--video", "street.mp4"), "cannot read the query none.sql"),
+        (("looks.sql", "--video", "street.mp4", "--executable", "looks.py=none.py"), "cannot read none.py"),
+        (("two", "--video", "street.mp4"), "has 0 queries"),
+        (("wrong.sql", "--video", "street.mp4"), "wrong.sql:1:"),
+        (("long.sql", "--video", "street.mp4"), "shorter than one chunk"),
+    ],
+)
+def test_bad_input(folder, arguments, message):
+    (folder / "two").mkdir()
+    (folder / "wrong.sql").write_text("SPLAT street;")
+    (folder / "long.sql").write_text(QUERY.replace("2 sec", "1 min"))
+    assert message in privid(folder, "try", *arguments, status=2).stderr
