@@ -6,6 +6,7 @@ slots tests R, the net of a segment, or the cap (M*w without one). Since every p
 no rule can be loosened by more than that without one of them showing it: tests/properties/test_seeded_faults.py tries.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +16,7 @@ from privid.privacy.certificate import Certificate
 from privid.privacy.stability import State
 from query_lang.logical import Script
 from tests.support.queries import certified, policy
-from tests.support.worlds import Engine, Move, Releases, Rows, World, check_segment, check_slot
+from tests.support.worlds import Engine, Move, Releases, Rows, World, check_public, check_segment, check_slot
 
 TERMS = {"hours": 40, "chunk": 3600, "policies": policy(rho=3600)}
 NOTHING: Rows = ()
@@ -34,7 +35,8 @@ def spread(*plates: str, first: int = 4) -> dict[int, Rows]:
 class Pair:
     """`reaches`: of a relation which of r, net, R, net_segment; of a release always w or the cap.
 
-    `rows` is how many rows PRODUCING says, `around` what the other slots of t1 hold, `others` each slot of t2.
+    `rows` is how many rows PRODUCING says, `around` what the other slots of t1 hold, `others` each slot of t2. With
+    `relation` it is one that reaches no claim, but must not exceed any.
     """
 
     select: str
@@ -44,10 +46,11 @@ class Pair:
     rows: str = "2 ROWS"
     around: Mapping[int, Rows] = field(default_factory=dict)
     others: Mapping[int, Rows] = field(default_factory=dict)
+    relation: bool = False
 
     def certified(self) -> tuple[Script, Certificate]:
         """Compiled and certified anew, so that a rule that was changed in the meantime counts."""
-        select = f"SELECT COUNT(*) FROM ({self.select});" if self.reaches else f"{self.select};"
+        select = f"SELECT COUNT(*) FROM ({self.select});" if self.reaches or self.relation else f"{self.select};"
         return certified(select, rows=self.rows, **TERMS)
 
     def worlds(self, certificate: Certificate) -> tuple[World, World]:
@@ -90,6 +93,8 @@ def check_relation(pair: Pair) -> dict[str, Reached]:
     engine = Engine(certificate.bases)
     query = engine.relation(state)
     before, after = (engine.rows(state, query, world) for world in pair.worlds(certificate))
+    for rows in (before, after):
+        check_public(random.Random(0), state, rows)
     if len(pair.slots) == 1:
         check_slot(state, base, pair.slots[0], before, after)
     else:
@@ -208,6 +213,14 @@ RELATIONS = {
     ),
     "UNION: r and net": Pair(
         f"SELECT plate FROM t1 UNION SELECT {SHIFT} FROM t1", {0: seen("a", "b")}, {0: NOTHING}, ("r", "net")
+    ),
+    "UNION: net": Pair(
+        f"SELECT plate FROM t1 UNION SELECT {SHIFT} FROM t1",
+        {0: seen("a", "b")},
+        {0: seen("x", "x")},
+        ("r", "net"),
+        rows="EXACTLY 2 ROWS",
+        around=spread("x"),
     ),
     "UNION: R": Pair(
         f"SELECT plate FROM t1 UNION SELECT {SHIFT} FROM t1",
@@ -422,7 +435,7 @@ RELATIONS = {
         ("R",),
     ),
     "JOIN on trusted keys, a function of its own on each side: r_L*j + r_R*i": Pair(
-        "SELECT l.plate AS p, r.plate AS q FROM (SELECT hour_of_day(chunk) AS h, plate FROM t1) AS l"
+        "SELECT l.h AS h, l.plate AS p, r.plate AS q FROM (SELECT hour_of_day(chunk) AS h, plate FROM t1) AS l"
         " JOIN (SELECT (hour_of_day(chunk) + 1) % 24 AS g, plate FROM t1) AS r ON l.h = r.g",
         {1: seen("a", "a")},
         {1: NOTHING},
@@ -481,6 +494,13 @@ RELATIONS = {
         others={1: seen("a")},
     ),
     "LIMIT: n": Pair("SELECT plate FROM t1 LIMIT 1", {0: seen("a", "a")}, {0: NOTHING}, ("r", "net")),
+    "LIMIT: rows of other slots": Pair(
+        "SELECT chunk, plate FROM t1 ORDER BY plate LIMIT 1",
+        {0: NOTHING},
+        {0: seen("a")},
+        ("r",),
+        around={5: seen("b")},
+    ),
     "LIMIT: R": Pair(
         "SELECT plate FROM t1 LIMIT 3", {0: seen("a", "a"), 1: seen("b", "b")}, {0: NOTHING, 1: NOTHING}, ("R",)
     ),
@@ -552,6 +572,8 @@ RELEASES = {
         {0: seen("b", "b")},
         rows="EXACTLY 2 ROWS",
     ),
+    "SUM of a lip column: a segment": Pair(f"SELECT SUM(n) FROM {HOURLY}", *TWO_SLOTS),
+    "SUM of a lip column times two": Pair(f"SELECT SUM(RANGE(n * 2, 0, 4)) FROM {HOURLY}", {0: LOW}, {0: NOTHING}),
     "AVG of a lip column": Pair(f"SELECT AVG(n) FROM {HOURLY}", {0: LOW}, {0: NOTHING}),
     "AVG, exact": Pair("SELECT AVG(RANGE(speed, 0, 60)) FROM t1", {0: LOW}, {0: HIGH}, rows="EXACTLY 2 ROWS"),
     "AVG, vector": Pair("SELECT AVG(RANGE(speed, 0, 60)) FROM t1", {0: HIGH}, {0: NOTHING}),
