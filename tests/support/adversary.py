@@ -93,10 +93,12 @@ def worst_loss(policy: CameraPolicy, terms: dict[str, MaskPolicy], releases: Seq
 
 
 def random_policy(rng: random.Random, *, masks: bool = True) -> CameraPolicy:
-    """rho up to 8, K up to 3, up to two masks with up to two segments."""
+    """rho up to 8, K up to 3, up to two masks with up to three segments."""
     rho = rng.randint(2, 8)
     named = {
-        name: MaskPolicy(rng.randint(1, rho), rng.randint(1, 2)) for name in ("a", "b") if masks and rng.random() < 0.6
+        name: MaskPolicy(rng.randint(1, rho), rng.choice([1, 1, 2, 2, 3]))
+        for name in ("a", "b")
+        if masks and rng.random() < 0.6
     }
     return CameraPolicy(epsilon_nano=rng.randint(3_000, 9_000), rho_us=rho, K=rng.randint(1, 3), masks=named)
 
@@ -116,3 +118,23 @@ def random_loss(rng: random.Random, policy: CameraPolicy, epsilon_nano: int) -> 
         # A cap lets q be larger: the segment's loss, not the slots', is what meets the budget.
         return Loss(mask, q * rng.randint(1, 3), per_segment, grid)
     return Loss(mask, q, None, grid)
+
+
+def random_series(rng: random.Random, policy: CameraPolicy, epsilon_nano: int) -> list[Loss]:
+    """The windows of a standing query, side by side on one grid, each calibrated to `epsilon_nano`; none if too little.
+
+    As section 5 asks of a series: Mc without N, since a segment may touch chunks of two windows; no cap; the length of
+    a window is a multiple of the period.
+    """
+    mask = rng.choice(["none", *policy.masks])
+    chunk = rng.randint(1, 4)
+    period = chunk + rng.choice([0, 0, rng.randint(1, 3)])
+    chunks, slots = rng.randint(1, 3), rng.choice([1, 1, 2])
+    terms = policy.under(mask)
+    touched = slots * -(-(terms.rho_us + chunk) // period)
+    q = epsilon_nano // (policy.K * terms.segments * touched)
+    begin = rng.randint(0, 24)
+    windows = rng.randint(2, 4) if q else 0
+    return [
+        Loss(mask, q, None, Grid(begin + n * chunks * period, chunk, period, chunks, slots)) for n in range(windows)
+    ]
