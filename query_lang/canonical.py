@@ -59,6 +59,8 @@ class _Writer:
             f"SPLIT {_string(split.camera)} {split.timezone}",
             f"BEGIN {split.begin_us} END {split.end_us} BY TIME {split.chunk_us} STRIDE {split.stride_us}",
         ]
+        if split.every_us is not None:
+            parts.append(f"EVERY {split.every_us}")
         if split.region is not None:
             parts.append(f"BY REGION {_string(split.region)}")
         if split.masks:

@@ -7,7 +7,7 @@ unique within its relation. Times are integer microseconds UTC, numbers exact fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fractions import Fraction
 
@@ -87,7 +87,11 @@ Expr = Column | Literal | Call | Case | Range
 class Split:
     """A SPLIT statement. `masks` are in the order written.
 
+    With `every_us` it is cut into windows of that length, a whole number of periods, each released by itself; the plan
+    of one window has that window's begin and end.
+
     Only whole chunks are cut: chunk i is [begin + i*(chunk + stride), that + chunk), for as long as it ends by `end`.
+    `written` is the window (begin, end) of the text, where filters have narrowed it.
     """
 
     name: str
@@ -101,6 +105,19 @@ class Split:
     masks: tuple[str, ...] = ()
     fps: Fraction | None = None
     resize: tuple[int, int] | None = None
+    every_us: int | None = None
+    written: tuple[int, int] | None = field(default=None, compare=False)
+
+    @property
+    def windows(self) -> int:
+        """The number of windows; 1 without EVERY."""
+        return 1 if self.every_us is None else (self.end_us - self.begin_us) // self.every_us
+
+    def window(self, index: int) -> Split:
+        """The part that one window reads. Only with EVERY."""
+        assert self.every_us is not None
+        begin_us = self.begin_us + index * self.every_us
+        return replace(self, begin_us=begin_us, end_us=begin_us + self.every_us)
 
     @property
     def period_us(self) -> int:
@@ -356,13 +373,31 @@ class Select:
 class Script:
     """A whole query: the tables that its SELECTs read (each processed once), its SELECTs, its canonical text.
 
-    `text` is what the user wrote; spans in the plan point into it.
+    `text` is what the user wrote; spans in the plan point into it. A script with EVERY stands for its `windows`, and is
+    planned window by window; `window` is the one that this plan is for.
     """
 
     processes: tuple[Process, ...]
     selects: tuple[Select, ...]
     canonical: str
     text: str = field(default="", compare=False, repr=False)
+    windows: int = 1
+    window: int | None = None
+
+    @property
+    def every_us(self) -> int | None:
+        """The length of a window, the same for all tables; None without EVERY."""
+        return self.processes[0].split.every_us
+
+    @property
+    def begin_us(self) -> int:
+        """The start of the earliest video that it reads."""
+        return min(process.split.begin_us for process in self.processes)
+
+    @property
+    def end_us(self) -> int:
+        """When the last video that it reads has been recorded."""
+        return max(process.split.end_us for process in self.processes)
 
 
 def sources(relation: Relation) -> tuple[Source, ...]:

@@ -26,6 +26,7 @@ class Split(exp.Expression):
         "fps": False,
         "resize": False,
         "every": False,
+        "horizon": False,
         "into": True,
     }
 

@@ -18,7 +18,7 @@ from query_lang.units import UNIT_NAMES
 R = TypeVar("R")
 E = TypeVar("E", bound=exp.Expr)
 
-_SPLIT_CLAUSES: Final = "BEGIN, END, BY TIME, STRIDE, BY REGION, WITH MASK, AT n FPS, RESIZE or INTO"
+_SPLIT_CLAUSES: Final = "BEGIN, END, EVERY, HORIZON, BY TIME, STRIDE, BY REGION, WITH MASK, AT n FPS, RESIZE or INTO"
 _PROCESS_CLAUSES: Final = "USING, WITH MODEL, TIMEOUT, PRODUCING, WITH SCHEMA or INTO"
 _SCHEMA: Final = 'write WITH SCHEMA (plate:STRING="", speed:NUMBER=0)'
 STATEMENTS: Final = ("SPLIT", "PROCESS", "SELECT", "WITH")
@@ -80,6 +80,9 @@ class StatementParser(BaseParser):
             elif self._match_text_seq("EVERY"):
                 self._once(args, "every", "EVERY", token)
                 args["every"] = self._parse_duration()
+            elif self._match_text_seq("HORIZON"):
+                self._once(args, "horizon", "HORIZON", token)
+                args["horizon"] = self._parse_duration()
             elif self._match_text_seq("BY", "TIME"):
                 self._once(args, "chunk", "BY TIME", token)
                 args["chunk"] = self._parse_duration()

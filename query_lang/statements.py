@@ -18,6 +18,7 @@ from query_lang.schema import CameraSchema, Catalog, find_name
 from query_lang.scope import Source
 
 MAX_CHUNKS: Final = 20_000_000
+MAX_WINDOWS: Final = 1_000
 MAX_ROWS: Final = 10_000
 MAX_COLUMNS: Final = 64
 MAX_TIMEOUT_US: Final = units.HOUR
@@ -32,10 +33,13 @@ _RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?|\.[0-9]{1,6}", re.ASCII)
 class StatementBinder:
     """Binds SPLIT and PROCESS statements against a catalog."""
 
-    def __init__(self, source: Source, catalog: Catalog, now_us: int | None) -> None:
+    def __init__(self, source: Source, catalog: Catalog, horizon_us: int | None, window: int | None) -> None:
         self.source = source
         self.catalog = catalog
-        self.now_us = now_us
+        self.horizon_us = horizon_us
+        self.window = window
+        self.series: tuple[int | None, int] | None = None
+        """EVERY and the number of windows of the first SPLIT, which the others share."""
 
     # --- SPLIT --------------------------------------------------------------------------------------------
 
@@ -43,14 +47,9 @@ class StatementBinder:
         """The plan of a SPLIT. Raises QueryError."""
         camera = self._camera(node.this)
         begin = self._moment(node.args["begin"], camera)
-        end_node = node.args["end"]
-        if end_node.name.upper() == "NEVER" or node.args.get("every") is not None:
-            raise self._standing(node.args.get("every") or end_node)
-        end = self._moment(end_node, camera)
-        if end <= begin:
-            raise self.source.error("bad_time", "END is not after BEGIN", end_node, "the window holds no video")
-        if self.now_us is not None and end > self.now_us:
-            raise self._standing(end_node)
+        every = node.args.get("every")
+        every_us = None if every is None else self._duration(every, "EVERY", least=1)
+        end = self._end(node, camera, begin, every_us)
         chunk_us = self._duration(node.args["chunk"], "BY TIME", least=1)
         stride = node.args.get("stride")
         stride_us = 0 if stride is None else self._duration(stride, "STRIDE", least=0)
@@ -69,7 +68,9 @@ class StatementBinder:
             masks=self._masks(masks, camera),
             fps=None if fps is None else self._fps(fps, camera),
             resize=None if resize is None else self._resize(resize, camera),
+            every_us=every_us,
         )
+        self._check_series(node, split)
         if split.count < 1:
             window = units.format_duration(end - begin)
             raise self.source.error(
@@ -82,15 +83,74 @@ class StatementBinder:
             raise self.source.error(
                 "too_large", f"{split.count:,} chunks", node.args["chunk"], f"cut at most {MAX_CHUNKS:,}"
             )
-        return split
+        return split if self.window is None else split.window(self.window)
 
-    def _standing(self, node: exp.Expr) -> QueryError:
-        return self.source.error(
-            "standing",
-            "standing queries are not offered yet: END lies in the future",
-            node,
-            "choose an END that has passed",
-        )
+    def _end(self, node: nodes.Split, camera: CameraSchema, begin: int, every_us: int | None) -> int:
+        """The end of the last window. END NEVER is as far as the horizon."""
+        end_node, horizon = node.args["end"], node.args.get("horizon")
+        if end_node.name.upper() != "NEVER":
+            if horizon is not None:
+                raise self.source.error(
+                    "standing", "HORIZON is for END NEVER", horizon, "END says already how far budget is reserved"
+                )
+            end = self._moment(end_node, camera)
+            if end <= begin:
+                raise self.source.error("bad_time", "END is not after BEGIN", end_node, "the window holds no video")
+            return end
+        if every_us is None:
+            hint = "write END NEVER EVERY 1 hour HORIZON 30 days"
+            raise self.source.error("standing", "END NEVER needs EVERY: when is there an answer?", end_node, hint)
+        ahead = self.horizon_us if horizon is None else self._duration(horizon, "HORIZON", least=1)
+        if ahead is None:
+            hint = "add HORIZON 30 days: budget is reserved for the windows up to then"
+            raise self.source.error("standing", "END NEVER needs a horizon", end_node, hint)
+        if ahead < every_us:
+            text = units.format_duration(every_us)
+            message = f"the horizon of {units.format_duration(ahead)} is shorter than one window"
+            raise self.source.error("standing", message, horizon or end_node, f"make it {text} or longer")
+        end = begin + ahead // every_us * every_us
+        if end >= units.LAST_MOMENT:
+            raise self.source.error("bad_time", "the horizon lies beyond 2199", horizon or end_node)
+        return end
+
+    def _check_series(self, node: nodes.Split, split: lp.Split) -> None:
+        """Windows are whole and lie on one grid of chunks, so that they share the budget at their marks
+        (privacy-model.md, section 5); all SPLITs have as many of them.
+        """
+        every = node.args.get("every")
+        if split.every_us is not None:
+            self._check_windows(node, split, split.every_us)
+        series = (split.every_us, split.windows)
+        if self.series is None:
+            self.series = series
+        elif series != self.series:
+            raise self.source.error(
+                "standing",
+                "every SPLIT of a query has the same EVERY, and as many windows",
+                every or node.args["end"],
+                "the first window of the query reads the first window of each, and so on",
+            )
+
+    def _check_windows(self, node: nodes.Split, split: lp.Split, every_us: int) -> None:
+        every = node.args["every"]
+        text, period = units.format_duration(every_us), split.period_us
+        if every_us % period:
+            fitting = max(1, round(every_us / period)) * period
+            raise self.source.error(
+                "standing",
+                f"{text} is not a whole number of chunks of {units.format_duration(period)}, stride included",
+                every,
+                f"write EVERY {units.format_duration(fitting)}, or other chunks",
+            )
+        if rest := (split.end_us - split.begin_us) % every_us:
+            before = units.format_moment(split.end_us - rest, split.timezone)
+            after = units.format_moment(split.end_us - rest + every_us, split.timezone)
+            hint = f"write END {after}" + (f" or {before}" if split.windows else "")
+            raise self.source.error("standing", f"END cuts a window of {text} in two", node.args["end"], hint)
+        if split.windows > MAX_WINDOWS:
+            far = units.format_duration(MAX_WINDOWS * every_us)
+            hint = f"reserve at most {MAX_WINDOWS:,}, here {far}; ask again later: windows that are there stay free"
+            raise self.source.error("too_large", f"{split.windows:,} windows", every, hint)
 
     def _camera(self, node: exp.Expr) -> CameraSchema:
         cameras = self.catalog.cameras

@@ -72,6 +72,7 @@ segments = Table(
     Column("codec", String(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("end_reason", String(32), nullable=False),
+    Column("offset_us", BigInteger),  # of a live recording's end: its time less the clock's, still to be slewed away
     Index("ix_segments_camera_begin", "camera_id", "begin_us", unique=True),
 )
 
@@ -184,6 +185,43 @@ queries = Table(
     Unique("analyst_id", "request_id"),
     Index("ix_queries_reservation", "reservation_id"),
     Index("ix_queries_submitted", "submitted_us"),
+)
+
+standing = Table(
+    "standing",
+    metadata,
+    # Work that waits, or has waited, until its video is complete.
+    Column("reservation_id", ForeignKey("reservations.id"), primary_key=True),
+    Column("ready_us", BigInteger, nullable=False),  # public: it runs on what is stored by then
+    Column("cancelled_because", Text),  # what its analysts are told, where a change of policy cancelled it
+)
+
+series = Table(
+    "series",
+    metadata,
+    # A query with EVERY. Each of its windows is a query of its own, with a reservation of its own.
+    Column("id", String(32), primary_key=True),
+    Column("analyst_id", ForeignKey("analysts.id"), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("default_epsilon_nano", BigInteger, nullable=False),
+    Column("horizon_us", BigInteger),  # of the request, for END NEVER without HORIZON
+    Column("every_us", BigInteger, nullable=False),
+    Column("certificate", Text, nullable=False),  # the explain document of all windows, as they were admitted
+    Column("submitted_us", BigInteger, nullable=False),
+    Unique("analyst_id", "request_id"),
+    Index("ix_series_submitted", "submitted_us"),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("query_id", ForeignKey("queries.id"), primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False),
+    Column("position", Integer, nullable=False),  # from 0
+    Column("begin_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Unique("series_id", "position"),
 )
 
 charges = Table(

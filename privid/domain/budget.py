@@ -1,5 +1,6 @@
 """Charges: what a query costs a camera, as exact integers (privacy-model.md, sections 4 and 5)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -58,3 +59,11 @@ class Charge:
 
     camera: str
     losses: tuple[Loss, ...]
+
+
+def joined(charges: Iterable[Charge]) -> list[Charge]:
+    """One charge a camera."""
+    losses: dict[str, list[Loss]] = {}
+    for charge in charges:
+        losses.setdefault(charge.camera, []).extend(charge.losses)
+    return [Charge(camera, tuple(found)) for camera, found in losses.items()]

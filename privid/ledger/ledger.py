@@ -1,27 +1,42 @@
 """The budget of every camera, and the life of every query that spends it (privacy-model.md, sections 5 and 6)."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from privid.database.schema import IS_LIVE, charges, queries, releases, reservations
+from privid.database.schema import IS_LIVE, queries, releases, reservations, standing, windows
+from privid.database.schema import series as series_table
 from privid.database.transactions import GroupCommit, reading
-from privid.domain.budget import Charge
+from privid.domain.budget import Charge, Grid, joined
 from privid.domain.intervals import StepFunction
-from privid.ledger import admission, audit, books, listing, rows, states, steps
+from privid.ledger import admission, audit, books, limits, listing, rows, series, states, steps
 from privid.ledger.errors import (
     BudgetExceeded,
     IllegalTransition,
+    LimitExceeded,
     NotCancellable,
     PolicyChanged,
     RequestIdReused,
     UnknownQuery,
 )
-from privid.ledger.values import Cancelled, QueryRecord, Refusal, Reservation, Reserved, State, Work
+from privid.ledger.fitting import Account, largest_window
+from privid.ledger.values import (
+    Cancelled,
+    QueryRecord,
+    Refusal,
+    Reservation,
+    Reserved,
+    SeriesCancelled,
+    SeriesRecord,
+    SeriesReservation,
+    SeriesReserved,
+    State,
+    Work,
+)
 
 T = TypeVar("T")
 
@@ -64,32 +79,40 @@ class Ledger:
         The same request again (analyst and request id) is the same query. The same question (cache key), whoever asked
         it, shares the reservation that is there, running or released, at no charge: its answer may be read for ever.
 
-        Raises BudgetExceeded where it does not fit, RequestIdReused, PolicyChanged, UnknownCamera, NoPolicy or
-        UnknownMask.
+        Raises BudgetExceeded where it does not fit, LimitExceeded where it is too much for its analyst,
+        RequestIdReused, PolicyChanged, UnknownCamera, NoPolicy or UnknownMask.
         """
         outcome = self._write(partial(self._reserve, reservation))
         if isinstance(outcome, BudgetExceeded):
             raise outcome
         return outcome
 
-    def would_admit(self, charged: Iterable[Charge]) -> tuple[Refusal, ...]:
+    def would_admit(self, charged: Iterable[Charge], analyst_id: int | None = None) -> tuple[Refusal, ...]:
         """The places where these charges would be refused now; empty if they would be admitted. Nothing is written.
 
-        Raises UnknownCamera, NoPolicy or UnknownMask.
+        With `analyst_id` that analyst's own limit counts as well. Raises UnknownCamera, NoPolicy or UnknownMask.
         """
-        by_camera = {charge.camera: charge for charge in _joined(charged)}
         with reading(self._engine) as connection:
-            found = books.read(connection, by_camera) if by_camera else {}
             return tuple(
                 refusal
-                for name, book in found.items()
-                for refusal in admission.refusals(
-                    book,
-                    by_camera[name],
-                    admission.weigh(book, by_camera[name].losses),
-                    partial(steps.read, connection, book.camera_id),
-                )
+                for book, charge, read in _accounts(connection, charged, analyst_id)
+                for refusal in admission.refusals(book, charge, admission.weigh(book, charge.losses), read)
             )
+
+    def largest_window(
+        self, charged: Iterable[Charge], grid: Grid, analyst_id: int | None = None
+    ) -> tuple[int, int] | None:
+        """[begin, end) of the longest run of a grid's chunks whose part of these charges would be admitted now.
+
+        All losses lie on the chunks of `grid`. None if no run longer than a presence period would be. Raises as
+        `would_admit`.
+        """
+        with reading(self._engine) as connection:
+            accounts = []
+            for book, charge, read in _accounts(connection, charged, analyst_id):
+                first, last = grid.begin_us - book.policy.rho_us, grid.end_us + book.policy.rho_us
+                accounts.append(Account(book, charge, {mask: read(mask, first, last) for mask in book.terms}))
+        return largest_window(grid, accounts)
 
     def spent(self, camera: str, from_us: int, to_us: int) -> StepFunction:
         """spent(tau), in nano-epsilon, for presence periods that start in [from_us, to_us).
@@ -150,6 +173,38 @@ class Ledger:
         """
         return self._write(partial(self._fail, reservation_id, reason))
 
+    def reserve_series(self, asked: SeriesReservation) -> SeriesReserved:
+        """Take the charges of all windows of a series, up to its horizon: every one or none, in one transaction.
+
+        The same request again is the same series. A window that was asked before (the cache key) is shared, free.
+        Raises as `reserve`.
+        """
+        outcome = self._write(lambda connection: series.reserve(asked, self._clock(), connection))
+        if isinstance(outcome, BudgetExceeded):
+            raise outcome
+        return outcome
+
+    def series(self, series_id: str) -> SeriesRecord:
+        """One series as its analyst may see it. Raises UnknownQuery."""
+        with reading(self._engine) as connection:
+            found = series.records(connection, self._clock(), series_table.c.id == series_id)
+        if not found:
+            raise UnknownQuery(series_id)
+        return found[0]
+
+    def windows(self, series_id: str) -> tuple[QueryRecord, ...]:
+        """The windows of a series in their order; none if there is no such series."""
+        with reading(self._engine) as connection:
+            found = listing.records(connection, self._clock(), windows.c.series_id == series_id)
+        return tuple(sorted(found, key=lambda record: record.place.position if record.place else 0))
+
+    def cancel_series(self, series_id: str, *, actor: str) -> SeriesCancelled:
+        """Withdraw the windows of a series that are not over; exactly the charges of those not started return.
+
+        Raises UnknownQuery, or NotCancellable if all are over.
+        """
+        return self._write(lambda connection: series.cancel(series_id, actor, self._clock(), connection))
+
     def cancel(self, query_id: str, *, actor: str) -> Cancelled:
         """Withdraw a query. The work on it stops if no other query shares it; charges return if it had not started.
 
@@ -158,10 +213,27 @@ class Ledger:
         """
         return self._write(partial(self._cancel, query_id, actor))
 
-    def unfinished(self) -> tuple[Work, ...]:
-        """Reserved and running work in the order it was admitted: what to take up again after a restart."""
+    def unfinished(self, due_us: int | None = None) -> tuple[Work, ...]:
+        """Reserved and running work in the order it was admitted: what to take up again after a restart.
+
+        With `due_us` only that whose video is complete by then.
+        """
+        conditions = [] if due_us is None else [listing.due(due_us)]
         with reading(self._engine) as connection:
-            return listing.unfinished(connection)
+            return listing.unfinished(connection, *conditions)
+
+    def work(self, reservation_id: str) -> Work:
+        """One piece of unfinished work, as it is now. Raises UnknownQuery."""
+        with reading(self._engine) as connection:
+            found = listing.unfinished(connection, reservations.c.id == reservation_id)
+        if not found:
+            raise UnknownQuery(reservation_id)
+        return found[0]
+
+    def next_due(self, after_us: int) -> int | None:
+        """The next moment at which the video of some work is complete."""
+        with reading(self._engine) as connection:
+            return listing.next_due(connection, after_us)
 
     def query(self, query_id: str) -> QueryRecord:
         """One query as its analyst may see it. Raises UnknownQuery."""
@@ -200,7 +272,7 @@ class Ledger:
         return self._commits.write(alone)
 
     def _reserve(self, asked: Reservation, connection: sa.Connection) -> Reserved | BudgetExceeded:
-        by_camera = {charge.camera: charge for charge in _joined(asked.charges)}
+        by_camera = {charge.camera: charge for charge in joined(asked.charges)}
         now = self._clock()
         if known := connection.execute(_BY_REQUEST, {"analyst": asked.analyst_id, "request": asked.request_id}).first():
             if (known.text, known.default_epsilon_nano) != (asked.text, asked.default_epsilon_nano):
@@ -239,10 +311,11 @@ class Ledger:
             added.append((book, weighed))
             read = partial(steps.read, connection, book.camera_id)
             refusals.extend(admission.refusals(book, charge, weighed, read))
-        if refusals:
-            places = [[r.camera, r.from_us, r.to_us, r.left_nano, r.asked_nano] for r in refusals]
+        refused = BudgetExceeded(refusals) if refusals else self._over_limit(connection, asked, charged, added)
+        if refused is not None:
+            places = [[r.camera, r.from_us, r.to_us, r.left_nano, r.asked_nano] for r in refused.refusals]
             self._log(connection, now, asked, "query.refused", {"text": asked.text, "refusals": places})
-            return BudgetExceeded(refusals)
+            return refused
         connection.execute(
             _INSERT_RESERVATION,
             {
@@ -255,6 +328,8 @@ class Ledger:
                 "visible_us": asked.visible_us,
             },
         )
+        if asked.ready_us is not None:
+            connection.execute(standing.insert(), {"reservation_id": query_id, "ready_us": asked.ready_us})
         self._insert_query(connection, asked, query_id, query_id, now)
         raw = [rows.row(query_id, book, loss) for book, charge in charged for loss in charge.losses]
         if raw:
@@ -268,6 +343,25 @@ class Ledger:
             {"query": query_id, "cache_key": asked.cache_key, "text": asked.text, "policies": cameras_charged},
         )  # fmt: skip
         return None
+
+    def _over_limit(
+        self,
+        connection: sa.Connection,
+        asked: Reservation,
+        charged: list[tuple[books.Book, Charge]],
+        added: list[tuple[books.Book, dict[str, StepFunction]]],
+    ) -> LimitExceeded | None:
+        limit = limits.limit_of(connection, asked.analyst_id)
+        if limit is None:
+            return None
+        refusals = [
+            refusal
+            for (book, charge), (_, weighed) in zip(charged, added, strict=True)
+            for refusal in admission.refusals(
+                limits.limited(book, limit), charge, weighed, limits.reader(connection, book, asked.analyst_id)
+            )
+        ]
+        return LimitExceeded(refusals, limit) if refusals else None
 
     def _insert_query(
         self, connection: sa.Connection, asked: Reservation, query_id: str, reservation_id: str, now: int
@@ -349,12 +443,7 @@ class Ledger:
 
     def _refund(self, connection: sa.Connection, reservation_id: str) -> bool:
         """Return exactly what the reservation's charges add to the stored functions now."""
-        mine = charges.c.reservation_id == reservation_id
-        for (camera_id, mask), function in rows.by_mask(rows.counted(connection, mine)).items():
-            steps.add(connection, camera_id, mask, function.scale(-1))
-        connection.execute(
-            charges.update().where(mine, charges.c.refunded_us.is_(None)).values(refunded_us=self._clock())
-        )
+        rows.refund(connection, [reservation_id], self._clock())
         return True
 
     def _log_work(
@@ -368,9 +457,15 @@ class Ledger:
         audit.append(connection, now, f"analyst:{asked.analyst_id}", event, document)
 
 
-def _joined(charged: Iterable[Charge]) -> list[Charge]:
-    """One charge a camera."""
-    losses: dict[str, list[Any]] = {}
-    for charge in charged:
-        losses.setdefault(charge.camera, []).extend(charge.losses)
-    return [Charge(camera, tuple(found)) for camera, found in losses.items()]
+def _accounts(
+    connection: sa.Connection, charged: Iterable[Charge], analyst_id: int | None
+) -> Iterator[tuple[books.Book, Charge, admission.ReadLoss]]:
+    """Whatever has to admit these charges: every camera's book, then the analyst's limit on each, if there is one."""
+    by_camera = {charge.camera: charge for charge in joined(charged)}
+    found = books.read(connection, by_camera) if by_camera else {}
+    for name, book in found.items():
+        yield book, by_camera[name], partial(steps.read, connection, book.camera_id)
+    limit = None if analyst_id is None else limits.limit_of(connection, analyst_id)
+    if analyst_id is not None and limit is not None:
+        for name, book in found.items():
+            yield limits.limited(book, limit), by_camera[name], limits.reader(connection, book, analyst_id)

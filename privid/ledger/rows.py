@@ -1,6 +1,6 @@
 """Raw charges: what a release was certified with, and how it is counted."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from privid.domain.budget import Grid, Loss
 from privid.domain.intervals import StepFunction
 from privid.domain.loss_profile import loss_function
 from privid.domain.policy import MaskPolicy
+from privid.ledger import steps
 from privid.ledger.books import Book
 
 INSERT = charges.insert()
@@ -84,3 +85,11 @@ def by_mask(counts: Iterator[CountedLoss]) -> dict[tuple[int, str], StepFunction
     for charge in counts:
         functions.setdefault((charge.camera_id, charge.loss.mask), []).append(charge.function())
     return {key: StepFunction.total(values) for key, values in functions.items()}
+
+
+def refund(connection: sa.Connection, reservation_ids: Collection[str], at_us: int) -> None:
+    """Return exactly what the charges of these reservations add to the stored functions now."""
+    mine = charges.c.reservation_id.in_(reservation_ids)
+    for (camera_id, mask), function in by_mask(counted(connection, mine)).items():
+        steps.add(connection, camera_id, mask, function.scale(-1))
+    connection.execute(charges.update().where(mine, charges.c.refunded_us.is_(None)).values(refunded_us=at_us))

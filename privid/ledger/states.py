@@ -13,7 +13,7 @@ it ended; a rule that needs no argument about what those can tell cannot be argu
 never silently refunded). A reservation that a crash has interrupted keeps its state and is taken up again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
@@ -64,3 +64,12 @@ def move(connection: sa.Connection, reservation_id: str, present: State, wanted:
     )
     if moved.rowcount != 1:
         raise IllegalTransition(reservation_id, lock(connection, reservation_id), wanted)
+
+
+def end(connection: sa.Connection, reservation_ids: Collection[str], wanted: State, at_us: int) -> None:
+    """Take unfinished reservations to their end, in a transaction that holds the ledger's lock."""
+    connection.execute(
+        reservations.update()
+        .where(reservations.c.id.in_(reservation_ids), reservations.c.state.in_(UNFINISHED))
+        .values(state=wanted.value, finished_us=at_us)
+    )

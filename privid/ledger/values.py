@@ -25,7 +25,8 @@ class Reservation:
 
     `request_id` is the client's: sending it again never charges twice. `cache_key` is the identity of the question
     (privacy-model.md, section 6): equal keys share one release. `policy_versions` are those that the plan rests on, one
-    for each camera that is charged. `visible_us` is the public moment before which no answer is shown.
+    for each camera that is charged. `visible_us` is the public moment before which no answer is shown. `ready_us` is
+    when its video is complete, for work that waits for it.
     """
 
     analyst_id: int
@@ -38,6 +39,94 @@ class Reservation:
     charges: tuple[Charge, ...]
     policy_versions: Mapping[str, int]
     visible_us: int
+    ready_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of a series: the video that it reads, and its reservation."""
+
+    begin_us: int
+    end_us: int
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReservation:
+    """A query with EVERY that wants the budget of all its windows at once.
+
+    Reservations of windows carry the request id of the whole; `certificate` is the explain document of all windows.
+    """
+
+    analyst_id: int
+    request_id: str
+    text: str
+    default_epsilon_nano: int
+    horizon_us: int | None
+    every_us: int
+    certificate: str
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReserved:
+    """What became of a series. `existing`: the request came before. `shared`: every window was paid for already."""
+
+    series_id: str
+    existing: bool
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    """A series as its analyst may see it: how many windows are in each public state, and what comes next.
+
+    `begin_us` to `end_us` is the video that all its windows read; `visible_us` the public moment of the next window, of
+    the last one when nothing comes any more.
+    """
+
+    id: str
+    analyst_id: int
+    request_id: str
+    text: str
+    default_epsilon_nano: int
+    every_us: int
+    begin_us: int
+    end_us: int
+    submitted_us: int
+    visible_us: int
+    certificate: str
+    windows: Mapping[State, int]
+    next_query: str | None
+
+    @property
+    def state(self) -> State:
+        """Reserved until a window starts; then running until none comes any more; then what is best among them."""
+        if self.next_query is not None:
+            return State.RESERVED if set(self.windows) == {State.RESERVED} else State.RUNNING
+        return next(s for s in (State.RELEASED, State.FAILED, State.CANCELLED) if s in self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a window stands in its series: `position` from 0, and the video that it reads.
+
+    `horizon_us` is that of the series' request.
+    """
+
+    series_id: str
+    position: int
+    begin_us: int
+    end_us: int
+    horizon_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesCancelled:
+    """What withdrawing a series did: the work that nobody waits for any more, and how much of it was refunded."""
+
+    stopped: tuple[str, ...]
+    refunded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +167,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A reservation that is neither released nor given up: what the engine takes up again after a restart."""
+    """A reservation that is neither released nor given up: what the engine takes up again after a restart.
+
+    `ready_us` is when its video is complete; None where it was when the query came.
+    """
 
     reservation_id: str
     state: State
@@ -89,11 +181,31 @@ class Work:
     certificate: str
     reserved_us: int
     visible_us: int
+    ready_us: int | None
+
+    @property
+    def due_us(self) -> int:
+        """From when on it takes its turn."""
+        return self.reserved_us if self.ready_us is None else max(self.reserved_us, self.ready_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What waiting work becomes under a new policy: the fields of its reservation that change."""
+
+    cache_key: str
+    plan: str
+    certificate: str
+    charges: tuple[Charge, ...]
+    visible_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
-    """A query as its analyst may see it: released only from its public moment on, until then running."""
+    """A query as its analyst may see it: released only from its public moment on, until then running.
+
+    `place` is set for the windows of a series, `cancelled_because` where a change of policy cancelled it.
+    """
 
     id: str
     analyst_id: int
@@ -106,6 +218,8 @@ class QueryRecord:
     reservation_id: str
     plan: str
     certificate: str
+    place: Place | None
+    cancelled_because: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,10 @@ from privid.domain.policy import NO_MASK, CameraPolicy
 from query_lang.logical import Process
 
 
+_UNBOUNDED = 2**62
+"""More chunks than any series has."""
+
+
 def most_regions(policy: CameraPolicy, scheme: str | None) -> int:
     """g, the most regions of one chunk that an event can show in.
 
@@ -61,14 +65,20 @@ class Base:
         return self.process.split.camera
 
     @property
+    def in_series(self) -> bool:
+        """Whether this is one window of a series: the windows beside it go on with its grid of chunks (section 5)."""
+        return self.process.split.every_us is not None
+
+    @property
     def touched_chunks(self) -> int:
-        """Mc: the most chunks that one segment touches."""
-        return self.grid.touched_chunks(self.segment_us)
+        """Mc: the most chunks that one segment touches, those of the windows beside this one included."""
+        grid = replace(self.grid, count=_UNBOUNDED) if self.in_series else self.grid
+        return grid.touched_chunks(self.segment_us)
 
     @property
     def touched_slots(self) -> int:
         """M = g * Mc."""
-        return self.grid.touched_slots(self.segment_us)
+        return self.grid.slots_per_chunk * self.touched_chunks
 
     def between(self, first: int, last: int) -> Grid:
         """The grid of the chunks from `first` to `last`."""

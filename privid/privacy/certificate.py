@@ -6,12 +6,12 @@ step 1). The engine releases exactly what it says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from privid.domain.budget import Charge, Grid, Loss
-from privid.domain.policy import ISOLATIONS, CameraPolicy
+from privid.domain.policy import ISOLATIONS, NO_MASK, CameraPolicy
 from privid.domain.schedule import PublicSchedule
 from privid.domain.units import epsilon
 from privid.privacy.base import Base
@@ -127,10 +127,11 @@ def certify(script: Script, policies: Mapping[str, CameraPolicy], default_epsilo
     would work.
     """
     try:
-        bases = {process.name: _base(process, policies) for process in script.processes}
-        selects = tuple(_select(script, select, bases, default_epsilon_nano) for select in script.selects)
+        masked = {process.name: _bases(process, policies) for process in script.processes}
+        selects = tuple(_select(script, select, masked, default_epsilon_nano) for select in script.selects)
     except Refusal as refusal:
         raise _query_error(refusal, script, None) from None
+    bases = _layer(masked, 0)
     cameras = tuple(dict.fromkeys(base.camera for base in bases.values()))
     return Certificate(
         canonical=script.canonical,
@@ -144,16 +145,14 @@ def certify(script: Script, policies: Mapping[str, CameraPolicy], default_epsilo
     )
 
 
-def _base(process: Process, policies: Mapping[str, CameraPolicy]) -> Base:
-    """A source table, if this version enforces every term of its policy."""
+def _bases(process: Process, policies: Mapping[str, CameraPolicy]) -> tuple[Base, ...]:
+    """A source table under each of its masks, if this version enforces every term of its policy.
+
+    Its frames show what none of the masks hides, so the policy of each one holds of them (privacy-model.md, section 1).
+    The mask of which a presence period touches the fewest slots comes first.
+    """
     split = process.split
     policy = policies[split.camera]
-    if split.masks or split.region is not None:
-        raise Refusal(
-            "not_enforced",
-            f"{'WITH MASK' if split.masks else 'BY REGION'} in {split.name}: this version cannot blacken pixels yet",
-            "Leave it out; the whole picture is then used, under the camera's own policy.",
-        )
     if process.model is not None:
         raise Refusal(
             "not_enforced",
@@ -166,7 +165,8 @@ def _base(process: Process, policies: Mapping[str, CameraPolicy]) -> Base:
             f"camera {split.camera} asks for isolation {policy.isolation!r}, which this version cannot enforce",
             f"Ask the camera's owner whether isolation {ENFORCED_ISOLATION!r} is enough.",
         )
-    return Base.of(process, policy)
+    under = [Base.of(process, policy, mask) for mask in split.masks or (NO_MASK,)]
+    return tuple(sorted(under, key=lambda base: (base.segments * base.touched_slots, base.mask)))
 
 
 def _duration(base: Base, policy: CameraPolicy) -> int:
@@ -185,16 +185,26 @@ def _losses(camera: str, selects: tuple[SelectCertificate, ...]) -> tuple[Loss, 
     )
 
 
-def _select(script: Script, select: Select, bases: Mapping[str, Base], default_epsilon_nano: int) -> SelectCertificate:
+def _layer(masked: Mapping[str, tuple[Base, ...]], number: int) -> dict[str, Base]:
+    """Every source under its mask of this number; those that have fewer, under their last."""
+    return {name: bases[min(number, len(bases) - 1)] for name, bases in masked.items()}
+
+
+def _select(
+    script: Script, select: Select, masked: Mapping[str, tuple[Base, ...]], default_epsilon_nano: int
+) -> SelectCertificate:
     aggregate = select.aggregate
     total = default_epsilon_nano if select.epsilon_nano is None else select.epsilon_nano
+    layers = [_layer(masked, number) for number in range(max(map(len, masked.values())))]
     try:
-        inner = analyse(aggregate.input, bases)
+        inners = [analyse(aggregate.input, bases) for bases in layers]
+        inner = inners[0]
         keys = public_keys(aggregate, inner) if aggregate.keys else None
         each = total // len(aggregate.aggregates)
         releases = []
         for call in aggregate.aggregates:
-            sensitivity = measure(call, aggregate, inner)
+            measured = [measure(call, aggregate, under) for under in inners]
+            sensitivity = measured[0]
             if sensitivity.method is Method.POINT and keys is not None and len(keys.rows) > MOST_CHOICES:
                 raise Refusal(
                     "too_many_groups",
@@ -202,7 +212,7 @@ def _select(script: Script, select: Select, bases: Mapping[str, Base], default_e
                     "Group by longer bins of time, or list fewer keys.",
                     call.span,
                 )
-            moved = _narrowed(sensitivity, bases)
+            moved = _least([_narrowed(one, bases) for one, bases in zip(measured, layers, strict=True)])
             calibration = _calibrated(sensitivity, moved, each, len(aggregate.aggregates))
             releases.append(
                 ReleaseCertificate(
@@ -223,6 +233,15 @@ def _select(script: Script, select: Select, bases: Mapping[str, Base], default_e
     return SelectCertificate(select, inner, keys, total, tuple(releases))
 
 
+def _least(layers: Sequence[tuple[SourceShare, ...]]) -> tuple[SourceShare, ...]:
+    """Each source under the mask with which it needs the least noise; what one needs does not depend on the others'."""
+    return tuple(min(same, key=lambda share: _share(share).most) for same in zip(*layers, strict=True))
+
+
+def _share(source: SourceShare) -> Share:
+    return Share(source.influence, source.cap, source.touched, source.base.segments)
+
+
 def _narrowed(sensitivity: Sensitivity, bases: Mapping[str, Base]) -> tuple[SourceShare, ...]:
     """The sources with the chunks that can move the release: a filter on `chunk` narrows what is charged."""
     found = []
@@ -235,21 +254,23 @@ def _narrowed(sensitivity: Sensitivity, bases: Mapping[str, Base]) -> tuple[Sour
             if len(runs) > MOST_GRIDS:
                 grids = (base.between(runs[0][0], runs[-1][1]),)
         w = moved.w if grids else Fraction(0)
-        bounded = moved.cap is not None and moved.cap < _touched(base, grids) * w
+        # A segment can show in two windows of a series, so nothing bounds it by what one of them can lose (section 5).
+        bounded = moved.cap is not None and moved.cap < _touched(base, grids) * w and not base.in_series
         found.append(SourceShare(base, grids, w, moved.cap if bounded else None, 0, None))
     return tuple(found)
 
 
 def _touched(base: Base, grids: tuple[Grid, ...]) -> int:
+    if base.in_series:
+        return base.touched_slots if grids else 0
     return max((grid.touched_slots(base.segment_us) for grid in grids), default=0)
 
 
 def _calibrated(
     sensitivity: Sensitivity, sources: tuple[SourceShare, ...], budget: int, aggregates: int
 ) -> Calibration:
-    shares = [Share(source.influence, source.cap, source.touched, source.base.segments) for source in sources]
     try:
-        calibration = calibrate(shares, budget)
+        calibration = calibrate([_share(source) for source in sources], budget)
     except TooSmallError as error:
         raise Refusal(
             "epsilon_too_small",

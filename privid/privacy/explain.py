@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from privid.domain.budget import Charge, joined
 from privid.domain.loss_profile import query_profile
 from privid.domain.policy import CameraPolicy
 from privid.domain.units import SECOND, epsilon
@@ -13,23 +14,14 @@ from privid.privacy.certificate import Certificate, ReleaseCertificate, SourceSh
 from privid.privacy.mechanisms import half_width95
 from privid.privacy.rng import round_up_to_float
 from privid.privacy.sensitivity import Component, Method
-from privid.privacy.tree import grouping, plan_tree
+from privid.privacy.tree import after_noise, grouping, plan_tree
+from query_lang.logical import Script
 
 
 def to_json(
     certificate: Certificate, policies: Mapping[str, CameraPolicy], admissible: bool | None = None
 ) -> dict[str, Any]:
     """The machine-readable explain of query-language.md. Times in the unit that a field's name says."""
-    charges = []
-    for charge in certificate.charges:
-        profile = query_profile(charge.losses, policies[charge.camera])
-        charges.append(
-            {
-                "camera": charge.camera,
-                "epsilon": epsilon(profile.maximum()),
-                "profile": [list(step) for step in profile.steps],
-            }
-        )
     return {
         "canonical": certificate.canonical,
         "chunks": certificate.chunks,
@@ -37,17 +29,70 @@ def to_json(
         "public_time_s": certificate.public_time_us / SECOND,
         "values_only": certificate.values_only,
         "releases": [_release(release) for release in certificate.releases],
-        "charges": charges,
+        "charges": _charges(certificate.charges, policies),
         "admissible": admissible,
         "plans": [
             {
                 "select": select.select.index,
                 "operator": grouping(select.select.aggregate),
-                "input": plan_tree(select.input),
+                "after_noise": after_noise(select.select),
+                "input": plan_tree(select.input, certificate.bases),
             }
             for select in certificate.selects
         ],
     }
+
+
+def series_json(
+    script: Script,
+    windows: Sequence[Certificate],
+    policies: Mapping[str, CameraPolicy],
+    admissible: bool | None = None,
+) -> dict[str, Any]:
+    """The document of a query with EVERY: that of its first window, with the charges of all windows together.
+
+    `standing` has the windows, each with its own charge. `script` is the plan of all its time.
+    """
+    first = to_json(windows[0], policies, admissible)
+    standing = {
+        "every_us": script.every_us,
+        "begin_us": script.begin_us,
+        "end_us": script.end_us,
+        "windows": [
+            {
+                "begin_us": min(base.grid.begin_us for base in window.bases.values()),
+                "end_us": max(base.process.split.end_us for base in window.bases.values()),
+                "charges": [
+                    {
+                        "camera": charge.camera,
+                        "epsilon": epsilon(query_profile(charge.losses, policies[charge.camera]).maximum()),
+                    }
+                    for charge in window.charges
+                ],
+            }
+            for window in windows
+        ],
+    }
+    together = joined(charge for window in windows for charge in window.charges)
+    return first | {
+        "canonical": script.canonical,
+        "charges": _charges(together, policies),
+        "standing": standing,
+    }
+
+
+def _charges(charges: Iterable[Charge], policies: Mapping[str, CameraPolicy]) -> list[dict[str, Any]]:
+    found = []
+    for charge in charges:
+        profile = query_profile(charge.losses, policies[charge.camera])
+        found.append(
+            {
+                "camera": charge.camera,
+                "epsilon": epsilon(profile.maximum()),
+                "profile": [list(step) for step in profile.steps],
+            }
+        )
+    return found
 
 
 def _release(release: ReleaseCertificate) -> dict[str, Any]:
