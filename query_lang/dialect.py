@@ -97,7 +97,7 @@ class PrividParser(StatementParser):
             guess = did_you_mean(token.text, STATEMENTS)
             hint = guess or "a query is made of SPLIT, PROCESS and SELECT statements, each ended by ;"
             if token.text.upper() == "EXPLAIN":
-                hint = "ask for the plan with `privid explain`; the text is the query alone"
+                hint = "leave it out; `privid explain` shows the plan"
             self.refuse("syntax", f"unexpected {token.text!r} at the start of a statement", token, hint)
         query = self._parse_select(nested=True)
         if isinstance(query, exp.Expr) and "start" not in query.meta:

@@ -10,6 +10,7 @@ from typing import Final
 Span = tuple[int, int]
 """Half-open character offsets [start, end) in the query's text."""
 
+_EXPLAIN: Final = re.compile(r"(?:\s|--[^\r\n]*|/\*.*?\*/)*(explain)(?![A-Za-z0-9_])", re.IGNORECASE | re.DOTALL)
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -69,6 +70,12 @@ def position(text: str, offset: int) -> tuple[int, int]:
             break
         line, start = line + 1, end.end()
     return line, min(offset, len(text)) - start + 1
+
+
+def without_explain(text: str) -> str:
+    """The text with an EXPLAIN in front of it, if there is one, replaced by blanks: places in it stay what they are."""
+    found = _EXPLAIN.match(text)
+    return text if found is None else f"{text[: found.start(1)]}{' ' * len(found[1])}{text[found.end(1) :]}"
 
 
 def did_you_mean(wanted: str, known: Iterable[str]) -> str | None:

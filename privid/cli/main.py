@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from privid.cli import trying, views
+from privid.cli import plans, trying, views
 from privid.cli.config import analyst_target, save
 from privid.cli.terminal import (
     SETTINGS,
@@ -29,6 +29,7 @@ from privid.cli.terminal import cells as literal
 from privid.client import CallFailed, Client, Target
 from privid.client.values import Query, Submission
 from privid.domain.release import Release
+from query_lang.errors import without_explain
 
 app = typer.Typer(help="Ask questions of video without ever seeing it.", **SETTINGS)
 
@@ -154,21 +155,28 @@ def explain(
         bool, typer.Option("--server", help="Plan on the server (the default without --policy).")
     ] = False,
     epsilon: Epsilon = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option("--expect", metavar="COLUMN=VALUE", help="Show the error relative to this value. Repeatable."),
+    ] = None,
     executable: Executables = None,
     no_upload: NoUpload = False,
     json: Json = False,
 ) -> None:
     """Show what a query means and costs. Touches neither video nor budget.
 
-    On the server, executables named after USING are uploaded first if they lie beside the query and have changed.
+    The text may begin with EXPLAIN. On the server, executables named after USING are uploaded first if they lie beside
+    the query and have changed.
 
     \b
     $ privid explain people.sql
     $ privid explain people.sql --policy policy.toml --json
+    $ privid explain people.sql --policy policy.toml --expect people=5
     """
     if policy is not None and server:
         raise InputError("usage", "--policy plans offline and --server does not", "choose one")
-    text = read_text(query, "the query")
+    expected = plans.expectations(expect or [])
+    text = without_explain(read_text(query, "the query"))
     default = None if epsilon is None else epsilon_nano("--epsilon", epsilon)
     if policy is not None:
         from privid.cli import offline
@@ -183,10 +191,11 @@ def explain(
                 _upload(client, name, path)
             with about(text, query.name):
                 document = client.explain(text, default)
+    document = plans.with_expectations(document, expected)
     if json:
         print_json(document)
     else:
-        views.print_plan(stdout(), document, query.name)
+        plans.print_plan(stdout(), document, query.name)
 
 
 @app.command()

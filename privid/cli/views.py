@@ -1,6 +1,6 @@
 """Answers, plans, queries and cameras, for people and as JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -113,55 +113,6 @@ def _decimals(interval: float) -> int:
 def answer_is_series(answer: ReleasedTable) -> bool:
     """Whether rows can be drawn against their first column."""
     return len(answer.rows) > 1 and not isinstance(answer.rows[0][0], Estimate)
-
-
-# --- plans --------------------------------------------------------------------------------------------------
-
-
-def print_plan(console: Console, document: Mapping[str, Any], name: str) -> None:
-    """What a query would mean and cost."""
-    public = int(float(document["public_time_s"]) * SECOND)
-    head = f"{name}: {document['chunks']} chunks, answer visible {span_text(public)} after it begins"
-    console.print(Text(head, style="bold"))
-    for release in document["releases"]:
-        _print_release_plan(console, release)
-    for charge in document["charges"]:
-        console.print(Text(f"  charge: {charge['camera']} {charge['epsilon']:.6g} at most"))
-    if document.get("admissible") is not None:
-        best = document.get("admissible_epsilon")
-        limit = f" (up to {best:.6g} for all of it)" if best else ""
-        answer = "yes" if document["admissible"] else "no"
-        console.print(Text(f"  admissible now: {answer}{limit}"))
-
-
-def _print_release_plan(console: Console, release: Mapping[str, Any]) -> None:
-    cell_count = f"   {release['cells']} cells" if release["cells"] != 1 else ""
-    line = Text(f"  {release['column']}", style="bold")
-    whole = release.get("interval95")
-    public = all(mechanism["kind"] == "public" for mechanism in release["mechanisms"])
-    noise = "   public, no noise" if public else "" if whole is None else f"   noise ±{whole:.4g} (95 %)"
-    line.append(f"   {release['aggregate']}{cell_count}{noise}   epsilon {release['epsilon']:.6g}", style="not bold")
-    console.print(line)
-    if public:
-        return
-    for mechanism in release["mechanisms"]:
-        interval = mechanism["interval95"]
-        noise = (
-            f"noise ±{interval:.4g} (95 %)"
-            if interval is not None
-            else f"choice of scale {mechanism['noise_scale']:.4g}"
-        )
-        console.print(Text(f"    {mechanism['of']}: {noise}, sensitivity {mechanism['sensitivity']:.6g}"))
-    for source in release["sources"]:
-        mask = "" if source["mask"] == "none" else f", mask {source['mask']}"
-        console.print(
-            Text(
-                f"    └ {source['table']}: {source['camera']}{mask}, {source['chunks']} chunks of "
-                f"{plain_duration(source['chunk_us'])} from {isoformat(source['begin_us'])}; one person "
-                f"can change {source['touched_per_segment'] * source['segments']} of them at most"
-            ),
-            style="dim",
-        )
 
 
 # --- queries ------------------------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ command line's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from privid.privacy.stability import State
+from privid.domain.units import isoformat
+from privid.privacy.stability import Bases, State
 from query_lang import functions
 from query_lang.logical import (
     Aggregate,
@@ -25,11 +27,13 @@ from query_lang.logical import (
     Literal,
     Project,
     Range,
+    Select,
     SetOperation,
     Source,
     UnionAll,
     Value,
 )
+from query_lang.units import format_duration
 
 _INFIX = {
     "add": "+",
@@ -46,13 +50,19 @@ _INFIX = {
     "and": "AND",
     "or": "OR",
     "like": "LIKE",
+    "concat": "||",
 }
+_CASTS = {"to_number": "NUMBER", "to_string": "STRING", "to_boolean": "BOOLEAN"}
 
 
-def plan_tree(state: State) -> dict[str, Any]:
-    """One operator with its inputs below it. `size` is the exact number of rows where it is public."""
+def plan_tree(state: State, bases: Bases) -> dict[str, Any]:
+    """One operator with its inputs below it. `size` is the exact number of rows where it is public.
+
+    A table has a `source`: what it is made from, with times in microseconds.
+    """
     return {
         "operator": operator(state),
+        "source": _source(state.relation, bases) if isinstance(state.relation, Source) else None,
         "rule": state.rule,
         "influence": {base: {"r": moved.r, "R": moved.R, "net": moved.net} for base, moved in state.influence.items()},
         "size": state.size,
@@ -66,7 +76,27 @@ def plan_tree(state: State) -> dict[str, Any]:
             }
             for column in state.columns.values()
         ],
-        "inputs": [plan_tree(part) for part in state.inputs],
+        "inputs": [plan_tree(part, bases) for part in state.inputs],
+    }
+
+
+def _source(relation: Source, bases: Bases) -> dict[str, Any]:
+    process, base = relation.process, bases[relation.process.name]
+    split = process.split
+    return {
+        "camera": split.camera,
+        "mask": base.mask,
+        "region": split.region,
+        "begin_us": split.begin_us,
+        "end_us": split.end_us,
+        "written_us": None if split.written is None else list(split.written),
+        "chunk_us": split.chunk_us,
+        "period_us": split.period_us,
+        "executable": process.executable,
+        "timeout_us": process.timeout_us,
+        "segment_us": base.segment_us,
+        "segments": base.segments,
+        "touched_per_segment": base.touched_slots,
     }
 
 
@@ -101,6 +131,21 @@ def grouping(aggregate: Aggregate) -> str:
     return f"{calls} GROUP BY {keys}{listed}" if keys else calls
 
 
+def after_noise(select: Select) -> list[str]:
+    """What an outermost SELECT does with its noisy values, clause by clause."""
+    clauses = []
+    computed = [output for output in select.outputs if not isinstance(output.expr, Column)]
+    if computed:
+        clauses.append("SELECT " + ", ".join(_named(output.name, output.expr) for output in computed))
+    if select.having is not None:
+        clauses.append(f"HAVING {expression(select.having)}")
+    if select.order:
+        clauses.append("ORDER BY " + ", ".join(expression(e) + (" DESC" if down else "") for e, down in select.order))
+    if select.limit is not None:
+        clauses.append(f"LIMIT {select.limit}" + (f" OFFSET {select.offset}" if select.offset else ""))
+    return clauses
+
+
 def call_text(call: AggregateCall) -> str:
     """An aggregate call as it could be written."""
     argument = "*" if call.arg is None else expression(call.arg)
@@ -129,10 +174,34 @@ def expression(expr: Expr) -> str:
             return f"CASE {' '.join(parts)} END"
         case Call(function=name, args=args):
             if name in functions.TIME_FUNCTIONS:
-                args = args[:-1]
-            texts = [expression(arg) for arg in args]
-            if name in _INFIX:
-                return "(" + f" {_INFIX[name]} ".join(texts) + ")"
+                return _time(name, args)
+            return _call(name, [expression(arg) for arg in args])
+
+
+def _time(name: str, args: Sequence[Expr]) -> str:
+    moment = expression(args[0])
+    if name == "bin" and isinstance(args[1], Literal) and isinstance(args[1].value, Fraction):
+        return f"bin({moment}, {format_duration(int(args[1].value))})"
+    return f"{name}({moment})"
+
+
+def _call(name: str, texts: Sequence[str]) -> str:
+    if name in _INFIX:
+        return "(" + f" {_INFIX[name]} ".join(texts) + ")"
+    if name in _CASTS:
+        return f"CAST({texts[0]} AS {_CASTS[name]})"
+    match name:
+        case "between":
+            return f"({texts[0]} BETWEEN {texts[1]} AND {texts[2]})"
+        case "in":
+            return f"({texts[0]} IN ({', '.join(texts[1:])}))"
+        case "not":
+            return f"(NOT {texts[0]})"
+        case "neg":
+            return f"(-{texts[0]})"
+        case "is_null":
+            return f"({texts[0]} IS NULL)"
+        case _:
             return f"{name}({', '.join(texts)})"
 
 
@@ -146,6 +215,8 @@ def _literal(value: Value, kind: DataType) -> str:
         return "NULL"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    if kind is DataType.NUMBER and isinstance(value, Fraction):
-        return f"{float(value):g}"
-    return str(value).upper() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).upper()
+    if kind is DataType.TIMESTAMP and isinstance(value, int):
+        return f"TIMESTAMP '{isoformat(value)}'"
+    return f"{float(value):.12g}"

@@ -44,5 +44,5 @@ def _compares(part: Expr, keys: dict[str, Expr]) -> bool:
         return False
     constants = [arg.value for arg in part.args if isinstance(arg, Literal)]
     columns = [arg for arg in part.args if isinstance(arg, Column)]
-    whole = all(isinstance(value, int) or (isinstance(value, Fraction) and value.denominator == 1) for value in constants)
+    whole = all(isinstance(value, int | Fraction) and value.denominator == 1 for value in constants)
     return len(columns) == 1 and len(constants) == len(part.args) - 1 and whole

@@ -9,6 +9,7 @@ import pytest
 
 from privid.cli import main
 from privid.cli.offline import named_executables
+from privid.cli.plans import profile_bars
 from query_lang.errors import QueryError
 
 POLICY = """
@@ -156,3 +157,81 @@ def test_executables_are_found_by_the_languages_own_parser():
     assert named_executables(text) == ("people.py",)
     with pytest.raises(QueryError):
         named_executables("PROCESS USING")
+
+
+NARROW = QUERY.replace(
+    "SELECT COUNT(*) FROM table1;",
+    "SELECT COUNT(*) AS n FROM table1 WHERE plate = 'A' AND chunk >= TIMESTAMP '1970-01-01T06:00:00Z';",
+)
+
+
+def test_people_see_every_operator_with_its_influence_and_rule(explain):
+    status, out, _ = explain(NARROW)
+    assert status == 0
+    lines = [line.lstrip("│├└─ ") for line in out.splitlines()]
+    for expected in (
+        "SELECT 1   epsilon 1",
+        "COUNT(*) AS n",
+        "WHERE ((plate = 'A') AND (chunk >= TIMESTAMP '1970-01-01T06:00:00Z'))",
+        "chunk trusted; camera trusted",
+        "table table1: PRODUCING 10 ROWS",
+        "table1: r 10, R 70   (source: r = max_rows, R = M*r)",
+        "SPLIT cam1 1970-01-01T06:00:00Z .. 1970-01-01T12:00:00Z  by 5 s",
+        "rho 30 s: at most 7 slots a segment, 1 segments an event, narrowed by WHERE from 1970-01-01T00:00:00Z .. "
+        "1970-01-01T12:00:00Z",
+    ):
+        assert expected in lines, expected
+    assert "█" in next(line for line in lines if line.startswith("charge: cam1 1 at most"))
+
+
+def test_expected_values_give_relative_errors(explain):
+    status, out, _ = explain(QUERY, "--expect", "COUNT_1=700", "--json")
+    (release,) = json.loads(out)["releases"]
+    assert status == 0
+    assert release["expected"] == 700
+    assert release["relative_error"] == pytest.approx(0.1, rel=1e-6)
+    assert "error at 700: 10 %" in explain(QUERY, "--expect", "count_1=700")[1]
+    average = QUERY.replace('plate:STRING=""', "x:NUMBER=0").replace("COUNT(*)", "AVG(RANGE(x, 0, 1))")
+    status, out, _ = explain(average, "--expect", "avg_1=0.5", "--json")
+    assert (status, json.loads(out)["releases"][0]["relative_error"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "expected", ["count_1", "=5", "count_1=0", "count_1=many", "count_1=nan", "count_1=inf", "n=5"]
+)
+def test_an_expectation_that_means_nothing_is_refused(explain, expected):
+    status, out, _ = explain(QUERY, "--expect", expected, "--json")
+    assert status == 2
+    assert "--expect" in json.loads(out)["error"]["message"]
+
+
+@pytest.mark.parametrize("word", ["EXPLAIN ", "\n  explain\n", "-- what is it?\n/* it */ Explain "])
+def test_the_word_explain_may_stand_in_front(explain, word):
+    assert json.loads(explain(word + QUERY, "--json")[1]) == json.loads(explain(QUERY, "--json")[1])
+    status, _, err = explain(word + QUERY.replace("COUNT(*)", "COUNT(plat)"))
+    assert status == 2
+    assert err.startswith(f"q.sql:{3 + word.count(chr(10))}:14  ")
+    assert explain(f"{word}EXPLAIN {QUERY}")[0] == 2
+
+
+def test_what_happens_to_noisy_values_is_said(explain):
+    select = (
+        "SELECT hour(chunk) AS h, COUNT(*) + 1 AS n FROM table1 GROUP BY h HAVING COUNT(*) > 5 ORDER BY n DESC LIMIT 3;"
+    )
+    out = explain(QUERY.replace("SELECT COUNT(*) FROM table1;", select))[1]
+    for clause in ("SELECT (count_1 + 1) AS n", "HAVING (count_1 > 5)", "ORDER BY (count_1 + 1) DESC", "LIMIT 3"):
+        assert f"{clause}   on noisy values, free" in out
+    assert "COUNT (12 groups)" in out
+
+
+@pytest.mark.parametrize(
+    ("steps", "bars"),
+    [
+        ([[0, 8, 8]], "████████"),
+        ([[0, 4, 8], [4, 8, 4]], "████▄▄▄▄"),
+        ([[0, 1, 1], [7, 8, 8]], "▁      █"),
+        ([[0, 80, 80], [80, 81, 160]], "▄▄▄▄▄▄▄█"),
+    ],
+)
+def test_a_charge_profile_as_bars(steps, bars):
+    assert profile_bars(steps, 8) == bars
