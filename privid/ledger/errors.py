@@ -131,6 +131,23 @@ class UnknownMask(LedgerError):
         )
 
 
+class UnknownAnalyst(LedgerError):
+    """Records of an analyst whom this installation does not have."""
+
+    def __init__(self, analyst: str) -> None:
+        super().__init__(f"there is no analyst {analyst!r}", "add them first: privid-admin analyst add")
+
+
+class RecordDiffers(LedgerError):
+    """A record of a query that this ledger knows with other charges."""
+
+    def __init__(self, query_id: str) -> None:
+        super().__init__(
+            f"query {query_id!r} has other charges in this ledger than in the record",
+            "one of the two was changed: compare both audit logs",
+        )
+
+
 class UnknownQuery(LedgerError):
     """No query of this id."""
 

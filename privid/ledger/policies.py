@@ -1,36 +1,40 @@
 """Versions of a camera's policy, and what a new one means for what is spent (privacy-model.md, section 5).
 
 A version is never edited. The ledger belongs to the camera: a new version re-derives every old charge whose segments,
-K or k_m grow, and leaves the others as they are, so no change of policy ever makes a charge smaller. The masks of all
-versions stay in force with the terms that they had last.
+K or k_m grow, and leaves the others as they are, so no change of policy ever makes a charge smaller. Only windows that
+have not started are given back and admitted anew (`privid.ledger.renewal`). The masks of all versions stay in force
+with the terms that they had last.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
 import sqlalchemy as sa
 
-from privid.database.schema import cameras, charges, loss_steps, mask_terms, policies, reservations
+from privid.database.schema import cameras, charges, mask_terms, policies, reservations
 from privid.database.transactions import reading, write
 from privid.domain.intervals import StepFunction
 from privid.domain.loss_profile import spending
 from privid.domain.policy import BOUNDARIES, CameraPolicy, MaskPolicy
 from privid.domain.policy_document import to_document
-from privid.ledger import audit, books, rows, states, steps
-from privid.ledger.errors import PolicyOverspent, SchemeChanged, StalePreview, UnknownCamera
+from privid.ledger import audit, books, renewal, rows, states, steps
+from privid.ledger.errors import PictureChanged, PolicyOverspent, SchemeChanged, StalePreview, UnknownCamera
+from privid.ledger.renewal import Renew, Renewal, never_again
 from privid.ledger.values import PolicyPreview, Span
 
 
 class Policies:
     """The policies of all cameras; the only writer of their versions.
 
-    `clock` gives microseconds since the epoch.
+    `clock` gives microseconds since the epoch. `renew` plans windows that have not started under a new version; without
+    it they are cancelled.
     """
 
-    def __init__(self, engine: sa.Engine, clock: Callable[[], int]) -> None:
+    def __init__(self, engine: sa.Engine, clock: Callable[[], int], renew: Renew = never_again) -> None:
         self._engine = engine
         self._clock = clock
+        self._renew = renew
 
     def current(self, camera: str) -> CameraPolicy:
         """The policy in force. Raises UnknownCamera or NoPolicy."""
@@ -53,10 +57,10 @@ class Policies:
     def preview(self, camera: str, policy: CameraPolicy) -> PolicyPreview:
         """What `policy` would mean as the next version; nothing is written. Its own `version` is not looked at.
 
-        Raises UnknownCamera or SchemeChanged.
+        Raises UnknownCamera, SchemeChanged or PictureChanged.
         """
         with reading(self._engine) as connection:
-            return _Change(connection, camera, policy).preview()
+            return _Change(connection, camera, policy, self._renew).preview()
 
     def put(
         self, camera: str, policy: CameraPolicy, *, actor: str, confirmed: PolicyPreview | None = None
@@ -66,7 +70,7 @@ class Policies:
         `confirmed` is the preview that the owner has seen and agreed to.
 
         Raises StalePreview if that no longer holds, PolicyOverspent if spending would exceed epsilon and no preview
-        was confirmed; UnknownCamera or SchemeChanged as `preview`.
+        was confirmed; UnknownCamera, SchemeChanged or PictureChanged as `preview`.
         """
         return write(self._engine, partial(self._put, camera, policy, actor, confirmed))
 
@@ -89,7 +93,7 @@ class Policies:
         self, camera: str, policy: CameraPolicy, actor: str, confirmed: PolicyPreview | None, connection: sa.Connection
     ) -> CameraPolicy:
         books.lock(connection)
-        change = _Change(connection, camera, policy)
+        change = _Change(connection, camera, policy, self._renew)
         preview = change.preview()
         if confirmed is not None and (confirmed.policy, confirmed.replaces) != (preview.policy, preview.replaces):
             raise StalePreview(camera)
@@ -98,6 +102,8 @@ class Policies:
                 raise PolicyOverspent(preview)
             if preview.spent_nano > confirmed.spent_nano:
                 raise StalePreview(camera)
+        if confirmed is not None and preview.cancelled > confirmed.cancelled:
+            raise StalePreview(camera)
         now = self._clock()
         change.apply(now)
         audit.append(
@@ -111,6 +117,8 @@ class Policies:
                 "policy": to_document(change.policy),
                 "spent_nano": preview.spent_nano,
                 "rederived": preview.rederived,
+                "renewed": preview.renewed,
+                "cancelled": list(change.renewal.cancelled),
             },
         )
         return change.policy
@@ -119,54 +127,70 @@ class Policies:
 class _Change:
     """One change of policy: computed once, then shown or applied."""
 
-    def __init__(self, connection: sa.Connection, camera: str, policy: CameraPolicy) -> None:
+    def __init__(self, connection: sa.Connection, camera: str, policy: CameraPolicy, renew: Renew) -> None:
         self._connection = connection
         self._camera = camera
         self._camera_id = _camera_id(connection, camera)
         past = _versions(connection, self._camera_id)
         self._previous = past[-1] if past else None
-        self.policy = replace(policy, version=self._previous.version + 1 if self._previous else 1)
+        self.policy = replace(
+            _with_known_pictures(policy, past), version=self._previous.version + 1 if self._previous else 1
+        )
         for earlier in past:
             _require_same_schemes(camera, earlier, self.policy)
+            _require_same_pictures(camera, earlier, self.policy)
         self._ever = _mask_terms(connection, self._camera_id)
         terms = books.in_force(self.policy, self._ever)
         self._segment_us = {mask: mask_policy.rho_us for mask, mask_policy in terms.items()}
         self._grown: list[rows.CountedLoss] = []
         changes: dict[str, list[StepFunction]] = {}
-        for charge in rows.counted(connection, charges.c.camera_id == self._camera_id):
+        staying = charges.c.reservation_id.not_in(renewal.waiting(self._camera_id))
+        for charge in rows.counted(connection, charges.c.camera_id == self._camera_id, staying):
             grown = charge.under(terms[charge.loss.mask], self.policy.K)
             if grown != charge:
                 self._grown.append(grown)
                 changes.setdefault(charge.loss.mask, []).append(grown.function() - charge.function())
         self._changes = {mask: StepFunction.total(functions) for mask, functions in changes.items()}
+        self._stored = steps.everything(connection, self._camera_id)
+        gone = renewal.returned(connection, self._camera_id)
+        staying_functions = {
+            mask: function + self._changes.get(mask, StepFunction()) - gone.get((self._camera_id, mask), StepFunction())
+            for mask, function in self._stored.items()
+        }
+        book = books.Book(self._camera_id, camera, self.policy, terms)
+        self.renewal = Renewal(connection, book, staying_functions, renew)
 
     def preview(self) -> PolicyPreview:
         """What it means."""
-        stored = _stored(self._connection, self._camera_id)
-        joint = {mask: function + self._changes.get(mask, StepFunction()) for mask, function in stored.items()}
-        spent = spending(joint, self._segment_us, self.policy.rho_us)
+        spent = spending(self.renewal.losses(self._camera), self._segment_us, self.policy.rho_us)
         return PolicyPreview(
             camera=self._camera,
             policy=self.policy,
             replaces=self._previous.version if self._previous else None,
             spent_nano=spent.maximum(),
-            spent_before_nano=self._spent_before(stored),
+            spent_before_nano=self._spent_before(),
             over=_above(spent, self.policy.epsilon_nano),
             rederived=len(self._grown),
             unfinished=self._unfinished(),
+            renewed=self.renewal.kept,
+            cancelled=len(self.renewal.cancelled),
         )
 
-    def _spent_before(self, stored: dict[str, StepFunction]) -> int:
+    def _spent_before(self) -> int:
         if self._previous is None:
             return 0
         lengths = {mask: terms.rho_us for mask, terms in books.in_force(self._previous, self._ever).items()}
-        return spending(stored, lengths, self._previous.rho_us).maximum()
+        return spending(self._stored, lengths, self._previous.rho_us).maximum()
 
     def _unfinished(self) -> tuple[str, ...]:
         found = self._connection.scalars(
             sa.select(reservations.c.id)
             .join(charges)
-            .where(charges.c.camera_id == self._camera_id, reservations.c.state.in_(states.UNFINISHED))
+            .where(
+                charges.c.camera_id == self._camera_id,
+                reservations.c.state.in_(states.UNFINISHED),
+                reservations.c.id.not_in(renewal.waiting(self._camera_id)),
+            )
             .group_by(reservations.c.id, reservations.c.reserved_us)
             .order_by(reservations.c.reserved_us)
         )
@@ -207,6 +231,7 @@ class _Change:
             )
         for mask, change in self._changes.items():
             steps.add(self._connection, self._camera_id, mask, change)
+        self.renewal.apply(now_us)
 
 
 def _above(spent: StepFunction, epsilon_nano: int) -> tuple[Span, ...]:
@@ -243,12 +268,6 @@ def _mask_terms(connection: sa.Connection, camera_id: int) -> dict[str, MaskPoli
     return {row.mask: MaskPolicy(row.rho_us, row.segments) for row in connection.execute(query)}
 
 
-def _stored(connection: sa.Connection, camera_id: int) -> dict[str, StepFunction]:
-    used = sa.select(loss_steps.c.mask).where(loss_steps.c.camera_id == camera_id).distinct()
-    first, last = steps.span(connection, camera_id) or (0, 0)
-    return {mask: steps.read(connection, camera_id, mask, first, last) for mask in connection.scalars(used).all()}
-
-
 def _require_same_schemes(camera: str, old: CameraPolicy, new: CameraPolicy) -> None:
     """Old charges counted `g` slots a chunk, so under its name a scheme may only become stricter: hard is strictest."""
     for name, scheme in new.regions.items():
@@ -257,3 +276,22 @@ def _require_same_schemes(camera: str, old: CameraPolicy, new: CameraPolicy) -> 
             continue
         if before.names != scheme.names or BOUNDARIES.index(scheme.boundary) > BOUNDARIES.index(before.boundary):
             raise SchemeChanged(camera, name)
+
+
+def _with_known_pictures(policy: CameraPolicy, past: Iterable[CameraPolicy]) -> CameraPolicy:
+    """Names that come without a picture, as in a policy that was exported, have the one they always had."""
+    masks = {name: mask.picture for earlier in past for name, mask in earlier.masks.items() if mask.picture}
+    regions = {name: scheme.picture for earlier in past for name, scheme in earlier.regions.items() if scheme.picture}
+    return replace(
+        policy,
+        masks={n: replace(mask, picture=mask.picture or masks.get(n, "")) for n, mask in policy.masks.items()},
+        regions={n: replace(s, picture=s.picture or regions.get(n, "")) for n, s in policy.regions.items()},
+    )
+
+
+def _require_same_pictures(camera: str, old: CameraPolicy, new: CameraPolicy) -> None:
+    """A picture never changes under its name (privacy-model.md, section 1); one that is deleted keeps its name."""
+    for kind, before, after in (("mask", old.masks, new.masks), ("region scheme", old.regions, new.regions)):
+        for name in before.keys() & after.keys():
+            if before[name].picture not in ("", after[name].picture):
+                raise PictureChanged(camera, kind, name)

@@ -61,6 +61,13 @@ def span(connection: sa.Connection, camera_id: int) -> tuple[int, int] | None:
     return None if first is None else (first, last)
 
 
+def everything(connection: sa.Connection, camera_id: int) -> dict[str, StepFunction]:
+    """The whole stored function of every mask that has one."""
+    used = connection.scalars(sa.select(loss_steps.c.mask).where(loss_steps.c.camera_id == camera_id).distinct()).all()
+    first, last = span(connection, camera_id) or (0, 0)
+    return {mask: read(connection, camera_id, mask, first, last) for mask in used}
+
+
 def _replace(connection: sa.Connection, camera_id: int, mask: str, before: StepFunction, after: StepFunction) -> None:
     for step in after:
         if step.value < 0:

@@ -246,7 +246,8 @@ class PolicyPreview:
 
     `spent_nano` is the most that any presence period has spent under the new version, `spent_before_nano` under the
     present one. `over` lists where that exceeds the new epsilon: there the guarantee is the spending, not epsilon.
-    `rederived` counts old charges that become larger. `unfinished` names work planned under an earlier version.
+    `rederived` counts old charges that become larger. `unfinished` names work planned under an earlier version, which
+    goes on; of standing windows that have not started, `renewed` are admitted anew and `cancelled` no longer fit.
     """
 
     camera: str
@@ -257,3 +258,5 @@ class PolicyPreview:
     over: tuple[Span, ...]
     rederived: int
     unfinished: tuple[str, ...]
+    renewed: int
+    cancelled: int
