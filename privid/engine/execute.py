@@ -21,9 +21,11 @@ from privid.engine.aggregate import EngineSettings
 from privid.engine.journal import Row, SlotJournal
 from privid.engine.lanes import Lanes
 from privid.engine.plan import Plan
+from privid.engine.seen import region_names, views_of
 from privid.video.catalog import Catalog
 from privid.video.chunking import Chunk, chunks
 from privid.video.frames import read_chunks
+from privid.video.pictures import PictureStore
 from privid.video.store import SegmentStore
 from query_lang.logical import Process, SchemaColumn
 from workers import wire
@@ -44,6 +46,7 @@ class Executor:
     home: Home
     video: Catalog
     store: SegmentStore
+    pictures: PictureStore
     lanes: Lanes
     clock: Callable[[], int]
 
@@ -52,7 +55,7 @@ class Executor:
         total = 0
         for position, process in enumerate(plan.script.processes):
             with SlotJournal(self._spool(query_id, position)) as journal:
-                missing = len(_chunks(process)) - len(journal.rows)
+                missing = _slot_count(process, plan) - len(journal.rows)
             total += _schedule(process, plan, missing).duration_us if missing else 0
         return total
 
@@ -65,9 +68,9 @@ class Executor:
         rows = {}
         for position, process in enumerate(plan.script.processes):
             with SlotJournal(self._spool(query_id, position)) as journal:
-                schedule = _schedule(process, plan, len(_chunks(process)) - len(journal.rows))
+                schedule = _schedule(process, plan, _slot_count(process, plan) - len(journal.rows))
                 self._process(query_id, process, plan, journal, begin_us, stop)
-                rows[process.name] = tables.build(process, journal.rows)
+                rows[process.name] = tables.build(process, journal.rows, plan.certificate.bases[process.name].regions)
             begin_us += schedule.duration_us if schedule.slots else 0
         # What does not fit into memory goes where the rows lie already, and is deleted with them.
         settings = EngineSettings(memory_bytes=RELATIONAL_MEMORY, spill=self.home.spool / query_id / "spill")
@@ -85,7 +88,7 @@ class Executor:
     ) -> None:
         """Fill the journal."""
         head_start_us = SETUP_US  # for the decoder, longer each time: there must be progress on any host
-        while missing := [chunk for chunk in _chunks(process) if chunk.index not in journal.rows]:
+        while missing := [slot for slot in range(_slot_count(process, plan)) if slot not in journal.rows]:
             try:
                 self._slots(query_id, process, plan, missing, journal, begin_us, stop)
             except SlotsLate as late:
@@ -100,7 +103,7 @@ class Executor:
         query_id: str,
         process: Process,
         plan: Plan,
-        missing: list[Chunk],
+        missing: list[int],
         journal: SlotJournal,
         begin_us: int,
         stop: threading.Event,
@@ -115,7 +118,7 @@ class Executor:
         start_ns = None if plan.timing == "open" else time.monotonic_ns() + first_us * 1000
         with LocalPool(spec, plan.timing, cores) as pool:
             pool.run(
-                self._frames(process, plan.policies[process.split.camera], missing),
+                self._frames(process, plan.policies[process.split.camera], frozenset(missing)),
                 len(missing),
                 finished,
                 reserve_turns=_schedule(process, plan, len(missing)).reserve_turns,
@@ -123,12 +126,27 @@ class Executor:
                 stop=stop,
             )
 
-    def _frames(self, process: Process, policy: CameraPolicy, missing: list[Chunk]) -> Iterator[Slot]:
+    def _frames(self, process: Process, policy: CameraPolicy, missing: frozenset[int]) -> Iterator[Slot]:
+        """The missing slots in order. A slot is a chunk and one of its regions; a chunk is decoded once for all."""
         split = process.split
-        found = read_chunks(self.video, self.store, split.camera, missing, fps=split.fps, resize=split.resize)
+        regions = region_names(split, policy)
+        found = read_chunks(
+            self.video,
+            self.store,
+            split.camera,
+            [chunk for chunk in _chunks(process) if not missing.isdisjoint(_slots_of(chunk, len(regions)))],
+            views=views_of(split, policy, self.pictures),
+            fps=split.fps,
+            resize=split.resize,
+        )
         for chunk in found:
+            slot = chunk.index * len(regions) + chunk.view
+            if slot not in missing:
+                if chunk.memory is not None:
+                    chunk.memory.reuse()
+                continue
             yield Slot(
-                index=chunk.index,
+                index=slot,
                 frames=chunk.memory,
                 frame_count=len(chunk.times_us),
                 height=chunk.height,
@@ -138,7 +156,7 @@ class Executor:
                 start_us=chunk.begin_us,
                 end_us=chunk.end_us,
                 camera=split.camera,
-                region="",
+                region=regions[chunk.view],
                 fps=float(split.fps or policy.fps),
             )
 
@@ -154,6 +172,14 @@ class Executor:
 def _chunks(process: Process) -> tuple[Chunk, ...]:
     split = process.split
     return chunks(split.begin_us, split.end_us, split.chunk_us, split.chunk_us + split.stride_us)
+
+
+def _slots_of(chunk: Chunk, regions: int) -> range:
+    return range(chunk.index * regions, (chunk.index + 1) * regions)
+
+
+def _slot_count(process: Process, plan: Plan) -> int:
+    return plan.certificate.bases[process.name].slots
 
 
 def _schedule(process: Process, plan: Plan, slots: int) -> PublicSchedule:
