@@ -24,12 +24,13 @@ def explain(text: str, policy_path: Path, default_epsilon_nano: int | None) -> d
     from query_lang import compile_script
 
     file = load_policy_file(policy_path)
-    script = compile_script(text, _catalog(file))
+    script = compile_script(text, catalog(file))
     certificate = certify(script, file.policies, default_epsilon_nano or file.default_epsilon_nano)
     return to_json(certificate, file.policies, None)
 
 
-def _catalog(file: PolicyFile) -> Catalog:
+def catalog(file: PolicyFile) -> Catalog:
+    """What queries can name, by a policy file: its cameras, masks and regions, and any executable."""
     return Catalog(
         cameras={
             name: CameraSchema(

@@ -1,10 +1,18 @@
 """Pictures of answers."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from privid.cli.terminal import InputError
 from privid.cli.views import answer_is_series
 from privid.domain.release import Estimate, Release, Scalar, Table
+from privid.domain.units import SECOND
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from privid.trial.tuning import Outcome
 
 _MOST_LABELS = 24
 
@@ -43,6 +51,35 @@ def save_release(release: Release, path: Path) -> None:
         )
         if series:
             axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def save_tuning(outcomes: "Sequence[Outcome]", path: Path) -> None:
+    """Draw the least expected error at each chunk length, and what it is made of, into a PNG. Raises InputError."""
+    from matplotlib.figure import Figure
+
+    best: dict[int, Outcome] = {}
+    for outcome in outcomes:
+        best.setdefault(outcome.setting.chunk_us, outcome)
+    points = sorted(best.values(), key=lambda outcome: outcome.setting.chunk_us)
+    seconds = [outcome.setting.chunk_us / SECOND for outcome in points]
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(seconds, [outcome.error for outcome in points], "o-", label="expected error", linewidth=2)
+    axes.plot(seconds, [abs(outcome.bias) for outcome in points], "s--", label="of the detector, from chunking")
+    axes.plot(seconds, [outcome.noise for outcome in points], "^:", label="of the noise")
+    axes.set_xscale("log")
+    axes.set_xticks(seconds, [f"{value:g}" for value in seconds])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("chunk length, seconds")
+    axes.set_ylabel("mean absolute error")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure: "Figure", path: Path) -> None:
     try:
         figure.savefig(path, format="png", dpi=110)
     except OSError as error:

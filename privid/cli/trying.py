@@ -94,13 +94,13 @@ def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: boo
     from privid.trial.footage import footage
     from privid.trial.script import processes
 
-    query = _query_file(query)
+    query = query_file(query)
     text = read_text(query, "the query")
     document: list[dict[str, Any]] = []
-    with _errors(), footage(video) as film:
+    with errors(), footage(video) as film:
         with about(text, query.name):
             wanted = processes(text, film.width, film.height)
-        sources = _sources(wanted, query, named)
+        sources = executables(wanted, query, named)
         for process in wanted:
             chunks = film.chunks(process.split)
             if not chunks:
@@ -108,7 +108,7 @@ def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: boo
                     "video", f"{video} is shorter than one chunk of {process.split.name}", "choose a longer video"
                 )
             attempts: list[runs.Attempt] = []
-            with _progress() as bar:
+            with progress() as bar:
                 task = bar.add_task(process.name, total=len(chunks))
 
                 def report(attempt: runs.Attempt, done: list[runs.Attempt] = attempts, shown: Any = task) -> None:
@@ -124,7 +124,8 @@ def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: boo
         print_json({"tables": document})
 
 
-def _query_file(path: Path) -> Path:
+def query_file(path: Path) -> Path:
+    """A query, given as a file or as the folder that it is alone in. Raises InputError."""
     if not path.is_dir():
         return path
     found = sorted(path.glob("*.sql"))
@@ -133,7 +134,7 @@ def _query_file(path: Path) -> Path:
     return found[0]
 
 
-def _sources(wanted: "tuple[Process, ...]", query: Path, named: list[str]) -> dict[str, bytes]:
+def executables(wanted: "tuple[Process, ...]", query: Path, named: list[str]) -> dict[str, bytes]:
     """The executables that a query names: given ones, else those beside the query."""
     from workers import limits
 
@@ -212,7 +213,8 @@ def _value(value: object) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def progress() -> Iterator[Progress]:
+    """A bar on standard error, if that is a terminal."""
     console = stderr()
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -226,7 +228,8 @@ def _progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def errors() -> Iterator[None]:
+    """Say what can go wrong in the words of the command line."""
     from privid.ingest.errors import BadVideoFile
     from privid.video.errors import StoreFailure, VideoError
     from workers.host.errors import SandboxError

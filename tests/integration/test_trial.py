@@ -100,6 +100,26 @@ def test_what_init_makes_works_as_it_is(folder):
     assert "cannot be the name" in privid(folder, "init", "7", status=2).stderr
 
 
+def test_tune_names_the_best_setting(folder):
+    (folder / "count.sql").write_text(
+        QUERY.replace(" WITH MASK trees", "").replace("COUNT(*)", "AVG(RANGE(sum, 0, 1000))").replace("looks", "count")
+    )
+    (folder / "count.py").write_text("def process(chunk):\n    return {'sum': 100 + len(chunk.frames)}\n")
+    (folder / "policy.toml").write_text('[camera.street]\nepsilon = 1\nrho = "10s"\nK = 1\nfps = 10\n')
+    arguments = ("count.sql", "--video", "street.mp4", "--policy", "policy.toml", "--chunks", "1,2,4")
+    document = json.loads(privid(folder, "tune", *arguments, "--json", "--plot", "tune.png").stdout)
+    assert document["truth"] == 140
+    assert (folder / "tune.png").read_bytes().startswith(b"\x89PNG")
+    assert {setting["chunk_s"]: setting["answer"] for setting in document["settings"]} == {1: 110, 2: 120, 4: 140}
+    errors = [setting["expected_error"] for setting in document["settings"]]
+    assert document["best"] == document["settings"][0]
+    assert errors == sorted(errors)
+    assert "best: BY TIME" in privid(folder, "tune", *arguments).stdout
+    grouped = (folder / "count.sql").read_text().replace("FROM t;", "FROM t GROUP BY hour(chunk);")
+    (folder / "count.sql").write_text(grouped)
+    assert "one SELECT without GROUP BY" in privid(folder, "tune", *arguments, status=2).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
