@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from privid.cli import plans, trying, views
+from privid.cli import plans, trying, tuning, views
 from privid.cli.config import analyst_target, save
 from privid.cli.terminal import (
     SETTINGS,
@@ -310,6 +310,7 @@ def cancel(query_id: QueryId, json: Json = False) -> None:
 app.command(name="init")(trying.init)
 app.command(name="try")(trying.try_command)
 app.command(name="run-local")(trying.run_local)
+app.command(name="tune")(tuning.tune)
 
 
 # --- parts --------------------------------------------------------------------------------------------------
