@@ -19,6 +19,7 @@ from privid.database.schema import audit_head, audit_log
 GENESIS = "0" * 64
 """What the first entry has for the hash before it."""
 _BATCH = 1_000
+_BEFORE_ALL = -(2**63)
 
 _LOCKED_HEAD = sa.select(audit_head.c.entries, audit_head.c.hash).with_for_update()
 _HEAD = sa.select(audit_head.c.entries, audit_head.c.hash)
@@ -103,9 +104,14 @@ def verify(connection: sa.Connection, known: Head | None = None) -> AuditReport:
     With `known`, a head that was kept elsewhere, the log must also contain exactly that entry. Use a connection from
     `reading`, so that the log stands still.
     """
-    head = Head(*connection.execute(_HEAD).one())
+    noted = connection.execute(_HEAD).first()
+    if noted is None:
+        return AuditReport(
+            Head(0, GENESIS), 1, "and all after it may be missing or replaced: the head of the log is gone"
+        )
+    head = Head(*noted)
     previous, seq = GENESIS, 0
-    while batch := entries(connection, seq):
+    while batch := entries(connection, seq or _BEFORE_ALL):
         for entry in batch:
             seq += 1
             if problem := _problem(entry, seq, previous, known):
@@ -123,6 +129,8 @@ def verify(connection: sa.Connection, known: Head | None = None) -> AuditReport:
 
 
 def _problem(entry: Entry, seq: int, previous: str, known: Head | None) -> str | None:
+    if entry.seq < seq:
+        return f"is not the first: {entry.seq} was put before it"
     if entry.seq != seq:
         return f"is missing: {entry.seq} follows {seq - 1}"
     if entry.previous != previous:

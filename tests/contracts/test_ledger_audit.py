@@ -1,8 +1,11 @@
 """The audit log: whole, and found out wherever it is not."""
 
+import dataclasses
+
 import pytest
 import sqlalchemy as sa
 
+from privid.database.schema import audit_log
 from privid.database.transactions import reading
 from privid.domain.units import NANO
 from privid.ledger import audit
@@ -77,6 +80,10 @@ def test_an_empty_log_is_whole(engine: sa.Engine) -> None:
             3,
             "order changed",
         ),
+        (["UPDATE audit_log SET seq = 0 WHERE seq = 5"], 1, "0 was put before it"),
+        (["UPDATE audit_log SET seq = -7 WHERE seq = 10"], 1, "-7 was put before it"),
+        (["DELETE FROM audit_head"], 1, "the head of the log is gone"),
+        (["DELETE FROM audit_head", "DELETE FROM audit_log"], 1, "the head of the log is gone"),
         (["UPDATE audit_head SET entries = 9"], 10, "not written through the log"),
         ([f"UPDATE audit_head SET hash = '{'1' * 64}'"], 10, "not written through the log"),
     ],
@@ -86,6 +93,57 @@ def test_damage_is_found_at_its_entry(log: sa.Engine, statements: list[str], seq
     found = report(log)
     assert found.seq == seq
     assert words in (found.problem or "")
+
+
+CHANGES = {
+    "at_us": "at_us - 1",
+    "actor": "'owner:otto'",
+    "event": "'query.cancelled'",
+    "document": '\'{"a":"u","b":1}\'',
+    "previous": f"'{'0' * 63}1'",
+    "hash": f"'{'0' * 63}1'",
+}
+
+
+def tampered(connection: sa.Connection, *statements: str) -> int | None:
+    """The entry at which verification finds what these statements did; they are undone again."""
+    with connection.begin() as transaction:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        found = audit.verify(connection).seq
+        transaction.rollback()
+    return found
+
+
+def test_every_kind_of_tampering_is_found_at_every_entry(log: sa.Engine) -> None:
+    with log.connect() as connection:
+        for seq in range(1, 11):
+            for column, value in CHANGES.items():
+                assert tampered(connection, f"UPDATE audit_log SET {column} = {value} WHERE seq = {seq}") == seq, column
+            assert tampered(connection, f"DELETE FROM audit_log WHERE seq = {seq}") == seq
+            assert tampered(connection, f"DELETE FROM audit_log WHERE seq >= {seq}") == seq
+            copy = (
+                "INSERT INTO audit_log (seq, at_us, actor, event, document, previous, hash)"
+                f" SELECT 11, at_us, actor, event, document, previous, hash FROM audit_log WHERE seq = {seq}"
+            )
+            assert tampered(connection, copy) == 11
+            for other in range(seq + 1, 11):
+                swap = [
+                    f"UPDATE audit_log SET seq = {new} WHERE seq = {old}"
+                    for old, new in ((seq, 99), (other, seq), (99, other))
+                ]
+                assert tampered(connection, *swap) == seq
+        assert audit.verify(connection).problem is None
+
+
+def test_an_entry_that_follows_but_was_not_written_through_the_log(log: sa.Engine) -> None:
+    last = report(log).head
+    forged = audit.Entry(11, 11, "owner:olga", "test", "{}", last.hash, "")
+    with log.begin() as connection:
+        row = dataclasses.asdict(forged) | {"hash": forged.expected_hash()}
+        connection.execute(audit_log.insert(), row)
+    found = report(log)
+    assert (found.seq, found.problem) == (11, "was not written through the log: the head does not know it")
 
 
 def test_a_recomputed_entry_no_longer_fits_the_next(log: sa.Engine) -> None:
