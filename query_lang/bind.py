@@ -359,7 +359,10 @@ class ExpressionBinder:
             )
         if isinstance(arg, lp.Call) and arg.function in functions.TIME_FUNCTIONS:
             raise self.source.error(
-                "unsupported", "functions of time are not nested in one expression", node, f"write {name}(chunk) alone"
+                "unsupported",
+                "functions of time are not nested in one expression",
+                node,
+                f"name the inner one in a nested SELECT: SELECT {arg.function}(...) AS moment",
             )
         zone = self._zone(arg)
         if zone is None:

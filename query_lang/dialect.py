@@ -347,6 +347,9 @@ class PrividParser(StatementParser):
         if not self._match(TokenType.COMMA):
             self.refuse("syntax", "expected , and the length of a bin", hint="write bin(chunk, 15 min)")
         raw = self._parse_duration()
+        if self._curr.token_type is TokenType.VAR:
+            hint = "write us, ms, sec, min, hr, day or week; month(chunk) gives calendar months"
+            self.refuse("bad_time", f"unknown unit of time {self._curr.text!r}", hint=hint)
         self._close()
         length = self.expression(nodes.Duration(this=raw.this))
         length.update_positions(raw)

@@ -13,6 +13,7 @@ from privid.privacy.stability.groups import trusted_keys
 from privid.privacy.stability.results import lip_of
 from privid.privacy.stability.rows import kept
 from privid.privacy.stability.state import MAGNITUDE, TICKS, State
+from privid.privacy.tree import call_text, outermost
 from query_lang.intervals import Interval
 from query_lang.logical import Aggregate, AggregateCall, DataType, Function
 
@@ -119,12 +120,19 @@ def _range(call: AggregateCall, rows: State) -> Interval | None:
     if call.function in (Function.COUNT, Function.COUNT_DISTINCT):
         return None
     assert call.arg is not None
-    bounds = rows.range_of(call.arg) if call.arg.type is DataType.NUMBER else None
+    if call.arg.type is not DataType.NUMBER:
+        raise Refusal(
+            "no_range",
+            f"{call_text(call)} of a {call.arg.type.value} is not released: noise is added to numbers",
+            f"Count instead: COUNT(DISTINCT {outermost(call.arg)}), or COUNT(*) in groups WITH KEYS [...].",
+            call.span,
+        )
+    bounds = rows.range_of(call.arg)
     if bounds is None:
         raise Refusal(
             "no_range",
-            f"{call.function.value} needs an argument with a range",
-            f"Write {call.function.value}(RANGE(x, low, high)) with the lowest and the highest value that matter.",
+            f"{call_text(call)} needs a range: how far can one value move the answer?",
+            f"Write RANGE({outermost(call.arg)}, low, high) there, with the lowest and the highest value that matter.",
             call.span,
         )
     if max(abs(bounds[0]), abs(bounds[1])) > MAGNITUDE:

@@ -106,7 +106,7 @@ def operator(state: State) -> str:
         case Source(process=process):
             return f"table {process.name}: PRODUCING {'EXACTLY ' if process.exact else ''}{process.max_rows} ROWS"
         case Filter(predicate=predicate):
-            return f"WHERE {expression(predicate)}"
+            return f"WHERE {outermost(predicate)}"
         case Project(items=items):
             return "SELECT " + ", ".join(_named(name, expr) for name, expr in items)
         case Aggregate() as aggregate:
@@ -138,9 +138,9 @@ def after_noise(select: Select) -> list[str]:
     if computed:
         clauses.append("SELECT " + ", ".join(_named(output.name, output.expr) for output in computed))
     if select.having is not None:
-        clauses.append(f"HAVING {expression(select.having)}")
+        clauses.append(f"HAVING {outermost(select.having)}")
     if select.order:
-        clauses.append("ORDER BY " + ", ".join(expression(e) + (" DESC" if down else "") for e, down in select.order))
+        clauses.append("ORDER BY " + ", ".join(outermost(e) + (" DESC" if down else "") for e, down in select.order))
     if select.limit is not None:
         clauses.append(f"LIMIT {select.limit}" + (f" OFFSET {select.offset}" if select.offset else ""))
     return clauses
@@ -148,7 +148,7 @@ def after_noise(select: Select) -> list[str]:
 
 def call_text(call: AggregateCall) -> str:
     """An aggregate call as it could be written."""
-    argument = "*" if call.arg is None else expression(call.arg)
+    argument = "*" if call.arg is None else outermost(call.arg)
     match call.function.value:
         case "COUNT_DISTINCT":
             text = f"COUNT(DISTINCT {argument})"
@@ -156,7 +156,13 @@ def call_text(call: AggregateCall) -> str:
             more = [] if call.parameter is None else [f"{float(call.parameter):g}"]
             more += [] if call.score is None else [call_text(call.score)]
             text = f"{name}({', '.join([argument, *more])})"
-    return text if call.condition is None else f"{text} FILTER (WHERE {expression(call.condition)})"
+    return text if call.condition is None else f"{text} FILTER (WHERE {outermost(call.condition)})"
+
+
+def outermost(expr: Expr) -> str:
+    """An expression that stands alone: without parentheses around it."""
+    text = expression(expr)
+    return text[1:-1] if text.startswith("(") else text
 
 
 def expression(expr: Expr) -> str:
@@ -167,7 +173,7 @@ def expression(expr: Expr) -> str:
         case Literal(value=value, type=kind):
             return _literal(value, kind)
         case Range(arg=arg, low=low, high=high):
-            return f"RANGE({expression(arg)}, {float(low):g}, {float(high):g})"
+            return f"RANGE({outermost(arg)}, {float(low):g}, {float(high):g})"
         case Case(whens=whens, default=default):
             parts = [f"WHEN {expression(test)} THEN {expression(value)}" for test, value in whens]
             parts += [] if default is None else [f"ELSE {expression(default)}"]
@@ -206,7 +212,7 @@ def _call(name: str, texts: Sequence[str]) -> str:
 
 
 def _named(name: str, expr: Expr) -> str:
-    text = expression(expr)
+    text = outermost(expr)
     return text if text == name else f"{text} AS {name}"
 
 

@@ -172,7 +172,7 @@ def test_people_see_every_operator_with_its_influence_and_rule(explain):
     for expected in (
         "SELECT 1   epsilon 1",
         "COUNT(*) AS n",
-        "WHERE ((plate = 'A') AND (chunk >= TIMESTAMP '1970-01-01T06:00:00Z'))",
+        "WHERE (plate = 'A') AND (chunk >= TIMESTAMP '1970-01-01T06:00:00Z')",
         "chunk trusted; camera trusted",
         "table table1: PRODUCING 10 ROWS",
         "table1: r 10, R 70   (source: r = max_rows, R = M*r)",
@@ -219,7 +219,7 @@ def test_what_happens_to_noisy_values_is_said(explain):
         "SELECT hour(chunk) AS h, COUNT(*) + 1 AS n FROM table1 GROUP BY h HAVING COUNT(*) > 5 ORDER BY n DESC LIMIT 3;"
     )
     out = explain(QUERY.replace("SELECT COUNT(*) FROM table1;", select))[1]
-    for clause in ("SELECT (count_1 + 1) AS n", "HAVING (count_1 > 5)", "ORDER BY (count_1 + 1) DESC", "LIMIT 3"):
+    for clause in ("SELECT count_1 + 1 AS n", "HAVING count_1 > 5", "ORDER BY count_1 + 1 DESC", "LIMIT 3"):
         assert f"{clause}   on noisy values, free" in out
     assert "COUNT (12 groups)" in out
 

@@ -171,7 +171,7 @@ def test_the_plan_says_influence_ranges_and_rule_at_every_operator():
         node = node["inputs"][0] if node["inputs"] else None
     texts = [node["operator"] for node in operators]
     assert any("GROUP BY hour(chunk)" in text for text in texts)
-    assert any(text == "WHERE (plate = 'it''s')" for text in texts)
+    assert any(text == "WHERE plate = 'it''s'" for text in texts)
     assert texts[-1] == "table t1: PRODUCING 10 ROWS"
     groups = next(node for node in operators if "GROUP BY" in node["operator"])
     assert groups["influence"] == {"t1": {"r": 1, "R": 2, "net": 0}}

@@ -231,7 +231,7 @@ def test_how_averages_are_released(select, rows, method):
         ("SELECT SUM(RANGE(speed, 0, 9e8) * RANGE(speed, 0, 9e8)) FROM t1;", "range_too_wide", "RANGE"),
         ("SELECT plate, COUNT(*) FROM t1 GROUP BY plate;", "keys_not_public", "WITH KEYS"),
         ("SELECT ARGMAX(plate, COUNT(*)) FROM t1 GROUP BY plate;", "keys_not_public", "WITH KEYS"),
-        ("SELECT MAX(plate) FROM t1;", "no_range", "RANGE"),
+        ("SELECT MAX(plate) FROM t1;", "no_range", "COUNT(DISTINCT plate)"),
         ("SELECT chunk, MAX(RANGE(speed, 0, 9)) FROM t1 GROUP BY chunk;", "too_many_groups", "longer bins"),
         ("SELECT COUNT(*) FROM t1 AS a JOIN t1 AS b ON a.plate = b.plate;", "unbounded_join", "GROUP BY"),
         ("SELECT COUNT(*) FROM t1 CONSUMING 0.000000006;", "epsilon_too_small", "0.000000007"),
@@ -264,23 +264,14 @@ def test_values_only_if_all_cameras_are_open():
     assert certified("SELECT COUNT(*) FROM t1;", policies=policy(timing="open"))[1].values_only
 
 
-@pytest.mark.parametrize(
-    ("split", "process", "names"),
-    [
-        ("WITH MASK benches ", "", "WITH MASK"),
-        ("BY REGION lanes ", "", "BY REGION"),
-        ("", "WITH MODEL 'yolo.onnx' ", "WITH MODEL"),
-    ],
-)
-def test_what_cannot_be_enforced_yet_is_refused_and_never_ignored(split, process, names):
-    camera = CameraSchema("cam", masks=("benches",), regions={"lanes": ("north", "south")})
+def test_what_cannot_be_enforced_yet_is_refused_and_never_ignored():
     text = (
-        f"SPLIT cam BEGIN 0 END 3600 BY TIME 5sec {split}INTO c;"
-        f"PROCESS c USING 'p.py' {process}TIMEOUT 1sec PRODUCING 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;"
+        "SPLIT cam BEGIN 0 END 3600 BY TIME 5sec INTO c;"
+        "PROCESS c USING 'p.py' WITH MODEL 'yolo.onnx' TIMEOUT 1sec PRODUCING 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;"
         "SELECT COUNT(*) FROM t;"
     )
-    script = compile_script(text, Catalog({"cam": camera}))
+    script = compile_script(text, Catalog({"cam": CameraSchema("cam")}))
     with pytest.raises(QueryError) as refused:
         certify(script, {"cam": CameraPolicy(epsilon_nano=10**9, rho_us=10**7, K=1)}, 10**9)
     assert refused.value.code == "not_enforced"
-    assert names in refused.value.message
+    assert "WITH MODEL" in refused.value.message

@@ -49,10 +49,14 @@ def join(relation: Join, left: State, right: State, bases: Bases) -> State:
     one_a_key = _covers(left, {one for one, _ in relation.on}) and _covers(right, {two for _, two in relation.on})
     trusted = _trusted_pairs(relation, left, right) if relation.kind is JoinKind.INNER else ()
     if not one_a_key and not trusted:
+        keys = ", ".join(one for one, _ in relation.on)
+        hint = f"GROUP BY {keys}, and nothing else, in a nested SELECT on each side."
+        if relation.kind is JoinKind.INNER:
+            hint += "  Or join on chunk, or a time function of it, as well."
         raise Refusal(
             "unbounded_join",
-            "a join needs at most one row for each key on both sides, or a trusted key (INNER only)",
-            "GROUP BY the joined columns, and nothing else, in a subquery on each side.",
+            f"{relation.kind.value} JOIN on {keys}: one row can match any number of rows of the other side",
+            hint,
         )
     _check_size(relation, left, right, one_a_key)
     influence = {

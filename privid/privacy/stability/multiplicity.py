@@ -69,7 +69,10 @@ def _renamed(exprs: Exprs, state: State, branch: State) -> Exprs:
 
 
 def _joined(join: Join, state: State, exprs: Exprs) -> int:
-    """The product; a bound on a joined column bounds its partner on the other side as well (not through NULLs)."""
+    """The product, or the smaller side where a key has one row on both; unmatched rows come on top.
+
+    A bound on a joined column bounds its partner on the other side as well (not through NULLs).
+    """
     left, right = state.inputs
     sides = []
     for side, pairs in ((left, join.on), (right, tuple((two, one) for one, two in join.on))):
@@ -77,6 +80,11 @@ def _joined(join: Join, state: State, exprs: Exprs) -> int:
         if join.kind is JoinKind.INNER:
             names |= {other: names[own] for own, other in pairs}
         sides.append(multiplicity(side, _through(exprs, names)))
+    one_a_key = all(
+        any(key <= {pair[side] for pair in join.on} for key in inner.unique) for side, inner in enumerate((left, right))
+    )
+    if one_a_key:
+        return {JoinKind.INNER: min(sides), JoinKind.LEFT: sides[0], JoinKind.FULL: sum(sides)}[join.kind]
     if join.kind is JoinKind.INNER:
         return sides[0] * sides[1]
     unmatched = sides[1] if join.kind is JoinKind.FULL else 0
