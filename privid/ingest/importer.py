@@ -6,10 +6,8 @@ nearest microsecond: nothing is counted in frames, so a variable rate stays what
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from privid.ingest.segments import copy_segments
 from privid.ingest.source import Packets, read_packets
 from privid.video.catalog import Catalog, NewSegment
 from privid.video.frame_index import FrameIndex, Integers
-from privid.video.store import SegmentStore
+from privid.video.store import SegmentStore, segment_path
 
 MAX_REPEAT = 10_000
 _LAST_MOMENT_US = 7_258_118_400 * SECOND
@@ -86,7 +84,7 @@ def import_file(
                 times = clock.times(part.source_ticks, repetition)
                 if len(times) > 1 and np.diff(times).min() <= 0:
                     raise BadVideoFile(f"{path}: frames are less than a microsecond apart")
-                name = _name(camera, int(times[0]), part.file.suffix)
+                name = segment_path(camera, int(times[0]), part.file.suffix)
                 files[name] = part.file
                 segments.append(
                     NewSegment(
@@ -143,9 +141,3 @@ class _Clock:
 
     def _moment(self, ticks: Fraction) -> int:
         return self.start_us + int(ticks * self.tick_us + Fraction(1, 2))
-
-
-def _name(camera: str, begin_us: int, suffix: str) -> str:
-    moment = datetime.fromtimestamp(begin_us // SECOND, UTC)
-    # The time is for people; the rest keeps a name from ever being used twice.
-    return f"{camera}/{moment:%Y-%m-%d}/{moment:%H%M%S}-{uuid4().hex[:12]}{suffix}"

@@ -5,7 +5,7 @@ the times of frames strictly increase, so the frames of a camera form one sequen
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -24,6 +24,9 @@ from privid.video.frame_index import FrameIndex
 
 Coverage = Literal["covered", "gap", "unknown"]
 
+EXPIRED = "expired"
+"""Why there is a gap where retention has removed video."""
+_EVER = 1 << 62
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -41,7 +44,8 @@ class Camera:
 class NewSegment:
     """A segment file that is complete and in its place, about to be entered. `path` is relative to the store.
 
-    The last frame is shown until `end_us`, exclusive; the first begins the segment.
+    The last frame is shown until `end_us`, exclusive; the first begins the segment. `offset_us`, of a live recording:
+    the time of its last frame less what the clock says, still to be slewed away.
     """
 
     path: str
@@ -52,6 +56,7 @@ class NewSegment:
     codec: str
     size_bytes: int
     end_reason: str
+    offset_us: int | None = None
 
     @property
     def begin_us(self) -> int:
@@ -95,6 +100,29 @@ class Recorded(NamedTuple):
     segments: int
     frames: int
     size_bytes: int
+
+
+class Gap(NamedTuple):
+    """An interval without video, and why."""
+
+    begin_us: int
+    end_us: int
+    reason: str
+
+
+class Stored(NamedTuple):
+    """A segment as retention sees it."""
+
+    id: int
+    camera: str
+    path: str
+    begin_us: int
+    end_us: int
+    size_bytes: int
+
+
+InUse = Callable[[sa.Connection, int], Sequence[tuple[int, int]]]
+"""The intervals of a camera (its id) whose video is still needed, asked inside the transaction that removes some."""
 
 
 class Catalog:
@@ -160,6 +188,110 @@ class Catalog:
             )
 
         write(self._engine, work)
+
+    def keep_gap(self, camera: str, begin_us: int, end_us: int, reason: str) -> None:
+        """Let the gap that begins there for this reason end at `end_us`; make it if need be, remove it if empty.
+
+        Raises UnknownCamera.
+        """
+        table = schema.gaps
+
+        def work(connection: sa.Connection) -> None:
+            camera_id = _lock(connection, camera).id
+            same = (table.c.camera_id == camera_id, table.c.begin_us == begin_us, table.c.reason == reason)
+            if end_us <= begin_us:
+                connection.execute(table.delete().where(*same))
+            elif not connection.execute(table.update().where(*same).values(end_us=end_us)).rowcount:
+                connection.execute(
+                    table.insert().values(camera_id=camera_id, begin_us=begin_us, end_us=end_us, reason=reason)
+                )
+
+        write(self._engine, work)
+
+    def gaps(self, camera: str, begin_us: int, end_us: int) -> tuple[Gap, ...]:
+        """The gaps that meet [begin_us, end_us), in order, as they were recorded. Raises UnknownCamera."""
+        table = schema.gaps.c
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(table.begin_us, table.end_us, table.reason)
+                .where(table.camera_id == _get(connection, camera).id, table.begin_us < end_us, table.end_us > begin_us)
+                .order_by(table.begin_us, table.id)
+            )
+            return tuple(Gap(*row) for row in rows)
+
+    def last_end(self, camera: str) -> int | None:
+        """When the camera's last segment or gap ends; None if it has neither. Raises UnknownCamera."""
+        with reading(self._engine) as connection:
+            camera_id = _get(connection, camera).id
+            ends = [
+                connection.scalar(sa.select(sa.func.max(table.c.end_us)).where(table.c.camera_id == camera_id))
+                for table in (schema.segments, schema.gaps)
+            ]
+        return max((end for end in ends if end is not None), default=None)
+
+    def has_segment(self, camera: str, begin_us: int) -> bool:
+        """Whether a segment begins at this very moment. Raises UnknownCamera."""
+        table = schema.segments.c
+        with reading(self._engine) as connection:
+            camera_id = _get(connection, camera).id
+            found = sa.select(table.id).where(table.camera_id == camera_id, table.begin_us == begin_us)
+            return connection.scalar(found) is not None
+
+    def oldest(self, camera: str | None = None, *, before_us: int | None = None, limit: int = 500) -> list[Stored]:
+        """The oldest segments, of one camera or of all; with `before_us`, those that have ended by then."""
+        table = schema.segments.c
+        query = (
+            sa.select(table.id, schema.cameras.c.name, table.path, table.begin_us, table.end_us, table.size_bytes)
+            .join(schema.cameras, schema.cameras.c.id == table.camera_id)
+            .order_by(table.begin_us, table.id)
+            .limit(limit)
+        )
+        if camera is not None:
+            query = query.where(schema.cameras.c.name == camera)
+        if before_us is not None:
+            query = query.where(table.end_us <= before_us)
+        with reading(self._engine) as connection:
+            return [Stored(*row) for row in connection.execute(query)]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each camera's segments as the catalog counts them: shared files once for each segment."""
+        table = schema.segments.c
+        with reading(self._engine) as connection:
+            return {
+                name: int(size)
+                for name, size in connection.execute(
+                    sa.select(schema.cameras.c.name, sa.func.sum(table.size_bytes))
+                    .join(schema.cameras, schema.cameras.c.id == table.camera_id)
+                    .group_by(schema.cameras.c.name)
+                )
+            }
+
+    def expire(self, camera: str, segments: Sequence[Stored], in_use: InUse) -> list[Stored]:
+        """Take segments (in order) of a camera out, but none that is in use; what was theirs becomes a gap, "expired".
+
+        Gives those that were taken out. Raises UnknownCamera.
+        """
+        table, gaps = schema.segments, schema.gaps
+
+        def work(connection: sa.Connection) -> list[Stored]:
+            camera_id = _get(connection, camera).id
+            needed = in_use(connection, camera_id)
+            removed = [
+                segment
+                for segment in segments
+                if not any(begin < segment.end_us and segment.begin_us < end for begin, end in needed)
+            ]
+            if removed:
+                connection.execute(table.delete().where(table.c.id.in_([segment.id for segment in removed])))
+            for begin_us, end_us in _merged([(s.begin_us, s.end_us) for s in removed], -_EVER, _EVER):
+                goes_on = (gaps.c.camera_id == camera_id, gaps.c.end_us == begin_us, gaps.c.reason == EXPIRED)
+                if not connection.execute(gaps.update().where(*goes_on).values(end_us=end_us)).rowcount:
+                    connection.execute(
+                        gaps.insert().values(camera_id=camera_id, begin_us=begin_us, end_us=end_us, reason=EXPIRED)
+                    )
+            return removed
+
+        return write(self._engine, work)
 
     def segments(self, camera: str, begin_us: int, end_us: int) -> tuple[Segment, ...]:
         """The segments that meet [begin_us, end_us), in order. Raises UnknownCamera."""
@@ -284,6 +416,7 @@ def _insert_segments(connection: sa.Connection, name: str, segments: Sequence[Ne
                 "codec": segment.codec,
                 "size_bytes": segment.size_bytes,
                 "end_reason": segment.end_reason,
+                "offset_us": segment.offset_us,
             }
             for segment in segments
         ],

@@ -1,8 +1,9 @@
 """The video store: segment files on a local disk.
 
-A file is written under a staging folder, synced, given its final name, and only then entered in the catalog. A staging
-folder belongs to one process, which holds its lock while it lives and lists the final names it is about to give in a
-journal; so whoever starts next can tell what a killed process left behind and remove exactly that.
+A file is written under a staging folder (a live recording: under a folder of its camera), synced, given its final name,
+and only then entered in the catalog. A staging folder belongs to one process, which holds its lock while it lives and
+lists the final names it is about to give in a journal; so whoever starts next can tell what a killed process left
+behind and remove exactly that.
 """
 
 import errno
@@ -13,16 +14,26 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from privid.domain.units import SECOND
 from privid.video.errors import StoreFailure
 
 _INCOMING = ".incoming"
+_RECORDING = ".recording"
 _JOURNAL = "journal.json"
 _NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP)
 
 Known = Callable[[Sequence[str]], frozenset[str]]
 """Those of some paths that the catalog knows."""
+
+
+def segment_path(camera: str, begin_us: int, suffix: str) -> str:
+    """A new path in the store for a segment that begins there."""
+    moment = datetime.fromtimestamp(begin_us // SECOND, UTC)
+    # The time is for people; the rest keeps a name from ever being used twice.
+    return f"{camera}/{moment:%Y-%m-%d}/{moment:%H%M%S}-{uuid.uuid4().hex[:12]}{suffix}"
 
 
 class Staging:
@@ -58,6 +69,14 @@ class Staging:
             self._store.discard(files, known)
             raise
 
+    def withdraw(self, leave: Callable[[], Sequence[str]], planned: Sequence[str], known: Known) -> None:
+        """Remove files that `leave` takes out of the catalog: it gives their paths, which are among `planned`.
+
+        Killed in between, the next sweep removes those of the planned ones that the catalog does not know any more.
+        """
+        self._write_journal(planned)
+        self._store.discard(leave(), known)
+
     def _write_journal(self, paths: Sequence[str]) -> None:
         journal = self._folder / _JOURNAL
         journal.write_text(json.dumps(paths))
@@ -90,6 +109,27 @@ class SegmentStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
+
+    @contextmanager
+    def recording(self, camera: str) -> Iterator[Path]:
+        """The folder for what one camera's recorder is writing: it outlives a crash, so that the next one can go on.
+
+        Raises StoreFailure if another process records the camera.
+        """
+        folder = self._root / _RECORDING / camera
+        self.make_folder(folder)
+        try:
+            lock = _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreFailure(f"{camera} is being recorded by another privid-ingest: stop it first") from None
+        try:
+            yield folder
+        finally:
+            os.close(lock)
+
+    def free_bytes(self) -> int:
+        """What is left on the device for this user."""
+        return shutil.disk_usage(self._root).free
 
     def sweep(self, known: Known) -> int:
         """Remove what killed processes left: staged files, and final names that never reached the catalog.

@@ -1,0 +1,176 @@
+"""Live sources: network streams, devices, and files played as if they were cameras, opened for their video packets.
+
+Addresses carry credentials: whatever is said about a source is said with `redacted`, and libav's own messages, which
+quote addresses, are never passed on.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import av
+from av.container import InputContainer
+from av.error import ExitError, FFmpegError, HTTPForbiddenError, HTTPNotFoundError, HTTPUnauthorizedError
+from av.stream import Disposition
+
+from privid.domain.units import SECOND
+from privid.ingest.errors import BadRecording, SourceFailure
+
+Kind = Literal["rtsp", "http", "device", "file", "folder"]
+Transport = Literal["tcp", "udp"]
+
+CODECS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1"})
+"""What can be copied into segments as it is."""
+_SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
+_UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "video4linux2,v4l2"})
+"""Formats without timestamps of their own, or with the wall clock's: here the time of arrival is the timestamp."""
+_NETWORK = "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,http,https,httpproxy,crypto"
+_SECRET = re.compile(r"//[^/@\s]*@")
+
+Open = Callable[..., InputContainer]
+
+
+def redacted(url: str) -> str:
+    """An address without user name, password, and parameters (which may hold a token)."""
+    return _SECRET.sub("//", url).split("?")[0].split("#")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a camera's video comes from. Seconds for waiting; the address is kept out of every representation."""
+
+    kind: Kind
+    url: str = field(repr=False)
+    transport: Transport = "tcp"
+    timeout_seconds: float = 5.0
+
+    @classmethod
+    def of(cls, url: str, transport: Transport = "tcp", timeout_seconds: float = 5.0) -> "Source":
+        """Read an address: rtsp(s)://, http(s)://, a device of V4L2, or a file or folder. Raises BadRecording."""
+        scheme = urlsplit(url).scheme.lower() if "://" in url else ""
+        if scheme and scheme not in _SCHEMES:
+            raise BadRecording(
+                f"{redacted(url)} cannot be recorded: use rtsp://, rtsps://, http://, https://, file://, a folder or "
+                "/dev/video0"
+            )
+        if scheme and scheme != "file":
+            try:
+                host = urlsplit(url).hostname
+            except ValueError:
+                host = None
+            if not host:
+                raise BadRecording(f"{redacted(url)} names no host: write {scheme}://HOST/...")
+            return cls(_SCHEMES[scheme], url, transport, timeout_seconds)
+        path = Path(url.removeprefix("file://"))
+        if not path.is_absolute():
+            raise BadRecording(f"{path} is not an absolute path: the recorder runs in no particular folder")
+        kind: Kind = "device" if path.parent == Path("/dev") else "folder" if path.is_dir() else "file"
+        return cls(kind, str(path), transport, timeout_seconds)
+
+
+class LiveStream:
+    """An open source. A context manager; `container` is closed at its end."""
+
+    def __init__(self, source: Source, container: InputContainer) -> None:
+        self._source = source
+        self._container = container
+        streams = [s for s in container.streams.video if not Disposition.attached_pic & s.disposition]
+        if not streams:
+            raise SourceFailure("no video")
+        self.stream = streams[0]
+        self.codec = {"libdav1d": "av1", "libvpx-vp9": "vp9"}.get(
+            self.stream.codec_context.name, self.stream.codec_context.name
+        )
+        if self.codec not in CODECS:
+            raise SourceFailure("unsupported", f"{self.codec}: set the camera to H.264, H.265 or MJPEG")
+        self.width, self.height = self.stream.codec_context.width, self.stream.codec_context.height
+        if not self.width or not self.height:
+            raise SourceFailure("no video", "the size of the picture is not known")
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        self.frame_us = int(SECOND / rate) if rate else SECOND // 25
+        self.is_timed = container.format.name not in _UNTIMED
+
+    def __enter__(self) -> "LiveStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
+        """Video packets as they come, until the source fails. Raises SourceFailure, always at the end."""
+        patience = self._source.timeout_seconds
+        last = time.monotonic()
+        with _failures():
+            for packet in self._paced(self._container.demux()):
+                # Sound, or reports, without a picture is a stall as well.
+                if packet.stream is self.stream and packet.size:
+                    last = time.monotonic()
+                    yield packet
+                elif time.monotonic() - last > patience:
+                    raise SourceFailure("stalled", f"no picture for {patience:g} s")
+        raise SourceFailure("ended")
+
+    def _paced(self, packets: Iterator["av.Packet[Any]"]) -> Iterator["av.Packet[Any]"]:
+        """A file's packets come when they would have been taken; a camera's as they are."""
+        if self._source.kind != "file":
+            yield from packets
+            return
+        begin: float | None = None
+        for packet in packets:
+            if packet.dts is not None and packet.time_base is not None:
+                moment = float(packet.dts * Fraction(packet.time_base))
+                begin = time.monotonic() - moment if begin is None else begin
+                time.sleep(max(0.0, begin + moment - time.monotonic()))
+            yield packet
+
+
+def open_live(source: Source, open_container: Open = av.open) -> LiveStream:
+    """Connect, within the source's timeout. Raises SourceFailure."""
+    timeout = source.timeout_seconds
+    options = {"analyzeduration": str(2 * SECOND), "fflags": "+nobuffer"}
+    name, container_format = source.url, None
+    match source.kind:
+        case "rtsp":
+            options |= {"rtsp_transport": source.transport, "protocol_whitelist": _NETWORK, "buffer_size": "4194304"}
+        case "http":
+            options |= {"protocol_whitelist": _NETWORK}
+        case "device":
+            container_format = "v4l2"
+            # The device's own compression, if it has one: nothing is coded here.
+            options |= {"input_format": "mjpeg"}
+        case _:
+            name, options = f"file:{source.url}", {"protocol_whitelist": "file"}
+    with _failures():
+        container = open_container(name, format=container_format, options=options, timeout=(timeout, timeout))
+    try:
+        return LiveStream(source, container)
+    except BaseException:
+        container.close()
+        raise
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What libav raises, in the words of the catalog."""
+    try:
+        yield
+    except ConnectionRefusedError:
+        raise SourceFailure("refused") from None
+    except (ExitError, TimeoutError):
+        raise SourceFailure("timed out") from None
+    except (HTTPUnauthorizedError, HTTPForbiddenError, PermissionError):
+        raise SourceFailure("not allowed") from None
+    except (HTTPNotFoundError, FileNotFoundError):
+        raise SourceFailure("not found") from None
+    except (EOFError, ConnectionError):
+        raise SourceFailure("ended") from None
+    except ValueError:
+        raise SourceFailure("garbage") from None
+    except (OSError, FFmpegError) as error:
+        raise SourceFailure("failed", error.strerror or "") from None

@@ -1,0 +1,139 @@
+"""One camera's recorder: connect, record until something ends it, wait, try again; for years.
+
+connecting -> recording -> (failure) -> waiting -> connecting ... Each has a thread of its own and shares nothing with
+the others but the disk and the database, which a second thread writes (see `privid.ingest.publisher`).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import av
+import sqlalchemy as sa
+
+from privid.domain.units import SECOND
+from privid.ingest.backoff import Backoff
+from privid.ingest.clock import WallClock
+from privid.ingest.errors import SourceFailure
+from privid.ingest.fragments import salvage
+from privid.ingest.live import Open, Source, open_live
+from privid.ingest.outage import Outage
+from privid.ingest.publisher import Publisher, unfinished
+from privid.ingest.run import DISK_FULL, STOPPED, Run, Station
+from privid.ingest.state import CameraState
+from privid.video.catalog import Catalog
+from privid.video.errors import StoreFailure, VideoError
+from privid.video.store import SegmentStore
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = frozenset({"clock set", "picture changed", "time jumped"})
+"""Nothing is wrong with the camera: a new run begins without a wait."""
+_GAP_EVERY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What all recorders share. With less than `min_free_bytes` left on the disk nothing is written."""
+
+    catalog: Catalog
+    store: SegmentStore
+    clock: WallClock
+    segment_us: int = 10 * SECOND
+    min_free_bytes: int = 64 * 1024 * 1024
+    make_room: Callable[[], None] = lambda: None
+    open_container: Open = av.open
+
+
+class Recorder:
+    """Records one camera. `run` is the body of its thread."""
+
+    def __init__(self, recording: Recording, source: Source, state: CameraState) -> None:
+        self._recording = recording
+        self._source = source
+        self._state = state
+        self._stop = threading.Event()
+        self._backoff = Backoff()
+
+    def stop(self) -> None:
+        """Finish the segment and end, as soon as the source lets go: within its timeout."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Record until stopped. Whatever fails is logged, counted, and tried again."""
+        recording, state = self._recording, self._state
+        while not self._stop.is_set():
+            try:
+                with (
+                    recording.store.recording(state.camera) as folder,
+                    Publisher(recording.catalog, recording.store, state) as publisher,
+                ):
+                    station = self._station(folder, publisher)
+                    while not self._stop.is_set():
+                        self._attempt(station)
+            except (StoreFailure, VideoError, OSError, sa.exc.SQLAlchemyError) as error:
+                state.store_error = str(getattr(error, "orig", None) or error).splitlines()[0]
+                _log.error("camera %s cannot be recorded: %s", state.camera, state.store_error)
+                state.enter("waiting", recording.clock.now_us(), "store failed")
+                self._stop.wait(self._backoff.wait_us() / SECOND)
+        state.enter("stopped", recording.clock.now_us())
+
+    def _station(self, folder: Path, publisher: Publisher) -> Station:
+        """Publish what a killed recorder left, and find out where the recording goes on."""
+        recording, state = self._recording, self._state
+        ends = [recording.catalog.last_end(state.camera) or 0]
+        files = unfinished(folder)
+        for file, follower in zip_longest(files, files[1:]):
+            found = None if recording.catalog.has_segment(state.camera, int(file.stem)) else salvage(file)
+            if found is None:
+                file.unlink()
+                continue
+            if follower is not None and int(follower.stem) < found.end_us:
+                found = found.ending_at(int(follower.stem))
+            _log.warning("camera %s: %d frames saved from a recording cut off", state.camera, len(found.index))
+            publisher.submit(found)
+            ends.append(found.end_us)
+        outage = Outage(publisher)
+        if max(ends):
+            outage.begin(max(ends), STOPPED, max(ends))
+        return Station(
+            folder, publisher, outage, state, recording.clock, self._stop, recording.segment_us, floor_us=max(ends)
+        )
+
+    def _attempt(self, station: Station) -> None:
+        """One connection, and the wait after it."""
+        recording, state, clock = self._recording, self._state, self._recording.clock
+        state.enter("connecting", clock.now_us(), station.outage.reason)
+        run: Run | None = None
+        try:
+            if recording.store.free_bytes() < recording.min_free_bytes:
+                raise SourceFailure(DISK_FULL)
+            with open_live(self._source, recording.open_container) as stream:
+                state.connections += 1
+                run = Run(station, stream)
+                run.record()
+        except SourceFailure as failure:
+            reason = failure.reason
+            if self._stop.is_set():
+                return
+            state.failed(reason)
+            (_log.error if reason == DISK_FULL else _log.warning)("camera %s: %s", state.camera, failure)
+        now = clock.now_us()
+        state.gaps += station.outage.begin(station.floor_us or now, reason, now)
+        if reason == DISK_FULL:
+            recording.make_room()
+        has_recorded = run is not None and run.has_recorded
+        if has_recorded:
+            self._backoff.reset()
+        if not (has_recorded and reason in _AT_ONCE):
+            state.enter("waiting", now, reason)
+            self._wait(station)
+
+    def _wait(self, station: Station) -> None:
+        left = self._backoff.wait_us() / SECOND
+        while left > 0 and not self._stop.wait(min(left, _GAP_EVERY_SECONDS)):
+            left -= _GAP_EVERY_SECONDS
+            station.outage.extend(self._recording.clock.now_us())
