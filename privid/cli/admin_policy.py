@@ -2,6 +2,7 @@
 
 import json as json_format
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.text import Text
 from privid.cli import views
 from privid.cli.config import owner_target
 from privid.cli.offline import load_policy_file
+from privid.cli.pictures import drawn, find_camera, hides, save_pictures
 from privid.cli.terminal import SETTINGS, InputError, Json, check_writable, epsilon_nano, print_json, stdout
 from privid.client import OwnerClient
 from privid.client.values import PolicyChange, Preview
@@ -20,6 +22,7 @@ from privid.domain.policy import CameraPolicy, MaskPolicy
 from privid.domain.units import epsilon as epsilon_value
 from privid.owner.guarantee import guarantee
 from privid.owner.policy_file import PolicyFile, write_policy_file
+from privid.owner.shapes import Drawings
 from query_lang.units import parse_duration
 
 app = typer.Typer(help="Policies: what is promised to people in view.", **SETTINGS)
@@ -35,7 +38,11 @@ def policy_set(
     k: Annotated[int | None, typer.Option("--K", "-K", help="How many presences of one person.")] = None,
     epsilon: Annotated[str | None, typer.Option(metavar="E", help="Budget of every moment.")] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(metavar="NAME:RHO[:SEGMENTS]", help="A mask's terms. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.png:RHO[:SEGMENTS]",
+            help="A mask: a picture, black where it hides. NAME alone changes its terms. May be repeated.",
+        ),
     ] = None,
     timing: Annotated[str | None, typer.Option(help="slotted, open or strict.")] = None,
     slot_cores: Annotated[int | None, typer.Option(help="Cores that slots run on.")] = None,
@@ -47,15 +54,12 @@ def policy_set(
     """Set a camera's policy, or change what is named and keep the rest.
 
     \b
-    $ privid-admin policy set plaza --rho 90s --K 4 --epsilon 1
+    $ privid-admin policy set plaza --rho 90s --K 4 --epsilon 1 --mask benches.png:15s
     """
+    masks = [_mask(text) for text in mask or ()]
     with OwnerClient(owner_target()) as client:
-        cameras = {found.name: found for found in client.cameras()}
-        if camera not in cameras:
-            raise InputError(
-                "unknown_camera", f"there is no camera {camera!r}", f"cameras: {', '.join(cameras) or 'none yet'}"
-            )
-        current = cameras[camera].policy
+        found = find_camera(client, camera)
+        current = found.policy
         if current is None:
             if rho is None or k is None or epsilon is None:
                 raise InputError("usage", f"{camera} has no policy yet", "a first one needs --rho, --K and --epsilon")
@@ -63,15 +67,15 @@ def policy_set(
                 epsilon_nano=1,
                 rho_us=1,
                 K=1,
-                timezone=cameras[camera].timezone,
-                width=cameras[camera].width,
-                height=cameras[camera].height,
+                timezone=found.timezone,
+                width=found.width,
+                height=found.height,
             )
         changes: dict[str, Any] = {
             "rho_us": None if rho is None else _duration("--rho", rho),
             "K": k,
             "epsilon_nano": None if epsilon is None else epsilon_nano("--epsilon", epsilon),
-            "masks": None if mask is None else {**current.masks, **dict(map(_mask, mask))},
+            "masks": {**current.masks, **{name: terms for name, _, terms in masks}} if masks else None,
             "timing": timing,
             "slot_cores": slot_cores,
             "isolation": isolation,
@@ -81,7 +85,8 @@ def policy_set(
             policy = replace(current, **{key: value for key, value in changes.items() if value is not None})
         except ValueError as error:
             raise InputError("policy", str(error), "see privid-admin policy set --help") from None
-        _apply(client, {camera: policy}, yes=yes, json=json)
+        drawings = Drawings(masks={name: picture for name, picture, _ in masks if picture is not None})
+        apply_policies(client, {camera: policy}, {camera: drawings}, yes=yes, json=json)
 
 
 @app.command(name="apply")
@@ -95,9 +100,9 @@ def policy_apply(
     \b
     $ privid-admin policy apply policy.toml
     """
-    policies = load_policy_file(file).policies
+    found = load_policy_file(file)
     with OwnerClient(owner_target()) as client:
-        _apply(client, dict(policies), yes=yes, json=json)
+        apply_policies(client, found.policies, found.drawings, file.parent, yes=yes, json=json)
 
 
 @app.command(name="show")
@@ -129,9 +134,13 @@ def policy_show(
 def policy_export(
     camera: Annotated[list[str] | None, typer.Argument(metavar="[CAMERA]...", help="By default all.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of standard output.")] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the pictures of masks and regions here, and name them in the file."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write the policy file that analysts plan against.
+    """Write the policy file that analysts plan against. They need no pictures for that.
 
     \b
     $ privid-admin policy export --output policy.toml
@@ -139,6 +148,7 @@ def policy_export(
     check_writable(output)
     with OwnerClient(owner_target()) as client:
         policies, default = client.policies(camera or ())
+        drawings = {} if pictures is None else save_pictures(client, policies, pictures, (output or Path()).parent)
     if json:
         print_json(
             {
@@ -149,7 +159,7 @@ def policy_export(
         return
     if not policies:
         raise InputError("no_policy", "no camera has a policy", "privid-admin policy set CAMERA")
-    text = write_policy_file(PolicyFile(policies, default))
+    text = write_policy_file(PolicyFile(policies, default, drawings))
     if output is None:
         sys.stdout.write(text)
         return
@@ -157,12 +167,21 @@ def policy_export(
     stdout().print(f"wrote {output}: {', '.join(policies)}", markup=False)
 
 
-def _apply(client: OwnerClient, policies: dict[str, CameraPolicy], *, yes: bool, json: bool) -> None:
-    """Show what would change, ask, and make it hold."""
-    preview = client.preview(policies)
+def apply_policies(
+    client: OwnerClient,
+    policies: Mapping[str, CameraPolicy],
+    drawings: Mapping[str, Drawings],
+    folder: Path = Path(),
+    *,
+    yes: bool,
+    json: bool,
+) -> None:
+    """Show what would change, ask, and make it hold. Files of `drawings` lie relative to `folder`."""
+    policies, pictures = drawn(client, policies, drawings, folder)
+    preview = client.preview(policies, pictures.values())
     changed = any(change.changed for change in preview.changes)
     if not json:
-        _print_preview(preview)
+        _print_preview(preview, pictures)
     if not changed:
         if json:
             print_json({"applied": False, "changes": [_change_json(change) for change in preview.changes]})
@@ -171,7 +190,7 @@ def _apply(client: OwnerClient, policies: dict[str, CameraPolicy], *, yes: bool,
         if json or not sys.stdin.isatty():
             raise InputError("not_confirmed", "nothing was changed: this needs a confirmation", "add --yes")
         typer.confirm("apply?", abort=True, err=True)
-    applied = client.apply(policies, preview.confirmation)
+    applied = client.apply(policies, preview.confirmation, pictures.values())
     if json:
         print_json({"applied": True, "changes": [_change_json(change) for change in preview.changes]})
     else:
@@ -179,7 +198,7 @@ def _apply(client: OwnerClient, policies: dict[str, CameraPolicy], *, yes: bool,
         stdout().print(f"applied: {said}", markup=False)
 
 
-def _print_preview(preview: Preview) -> None:
+def _print_preview(preview: Preview, pictures: Mapping[str, bytes]) -> None:
     console = stdout()
     for change in preview.changes:
         if not change.changed:
@@ -194,6 +213,9 @@ def _print_preview(preview: Preview) -> None:
         for line in after:
             if line not in before:
                 console.print(Text(f"  + {line}", style="green"))
+        for name, mask in change.after.masks.items():
+            if mask.picture in pictures:
+                console.print(Text(f"  mask {name} {hides(pictures[mask.picture])}"))
         console.print(Text(f"  guarantee: {guarantee(change.camera, change.after)}"))
         for warning in change.warnings:
             console.print(Text(f"  warning: {warning}", style="yellow"))
@@ -207,10 +229,15 @@ def _lines(policy: CameraPolicy) -> list[str]:
         if key == "version":
             continue
         if key in ("masks", "regions"):
-            found += [f"{key[:-1]} {name}: {json_format.dumps(terms)}" for name, terms in value.items()]
+            found += [f"{key[:-1]} {name}: {json_format.dumps(_short(terms))}" for name, terms in value.items()]
         else:
             found.append(f"{key} = {value}")
     return found
+
+
+def _short(terms: dict[str, Any]) -> dict[str, Any]:
+    """The terms of a mask or a scheme with as much of its picture's name as people look at."""
+    return terms | {"picture": terms["picture"][:12]} if terms["picture"] else terms
 
 
 def _change_json(change: PolicyChange) -> dict[str, Any]:
@@ -245,14 +272,18 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _mask(text: str) -> tuple[str, MaskPolicy]:
+def _mask(text: str) -> tuple[str, Path | None, MaskPolicy]:
+    """Name, picture if there is one, and terms; the server knows the picture that a mask already has."""
     name, _, terms = text.partition(":")
     rho, _, segments = terms.partition(":")
+    picture = Path(name) if name.lower().endswith(".png") else None
     try:
         if not name:
             raise ValueError("it has no name")
         if segments and not (segments.isascii() and segments.isdigit() and len(segments) < 9):
             raise ValueError("its segments are not a whole number")
-        return name, MaskPolicy(parse_duration(rho), int(segments or 1))
+        return name if picture is None else picture.stem, picture, MaskPolicy(parse_duration(rho), int(segments or 1))
     except ValueError as error:
-        raise InputError("usage", f"--mask {text}: {error}", "write NAME:RHO[:SEGMENTS], such as benches:15s") from None
+        raise InputError(
+            "usage", f"--mask {text}: {error}", "write NAME.png:RHO[:SEGMENTS], such as benches.png:15s"
+        ) from None

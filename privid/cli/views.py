@@ -1,6 +1,7 @@
 """Answers, plans, queries and cameras, for people and as JSON."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -132,6 +133,12 @@ def query_json(query: Query) -> dict[str, Any]:
     }
     if query.analyst:
         document["analyst"] = query.analyst
+    if query.standing is not None:
+        document["standing"] = asdict(query.standing) | {"next_query": query.standing.next_query or None}
+    if query.window is not None:
+        document["window"] = asdict(query.window)
+    if query.note:
+        document["note"] = query.note
     return document
 
 
@@ -144,11 +151,13 @@ def print_queries(console: Console, queries: Iterable[Query]) -> None:
     for query in shown:
         charge = ", ".join(f"{camera} {epsilon_text(nano)}" for camera, nano in query.charges.items())
         first = next((line.strip() for line in query.text.splitlines() if line.strip()), "")
+        standing = query.standing
+        done = "" if standing is None else f" {standing.released}/{standing.windows}"
         listing.add_row(
             *cells(
                 query.id,
                 *([query.analyst] if owners_view else []),
-                query.state,
+                query.state + done,
                 local_time(query.submitted_us),
                 local_time(query.visible_us),
                 charge or "-",
@@ -175,8 +184,14 @@ def policy_json(policy: CameraPolicy) -> dict[str, Any]:
         "timing": policy.timing,
         "slot_cores": policy.slot_cores,
         "isolation": policy.isolation,
-        "masks": {n: {"rho": duration_text(m.rho_us), "segments": m.segments} for n, m in policy.masks.items()},
-        "regions": {n: {"names": list(r.names), "boundary": r.boundary} for n, r in policy.regions.items()},
+        "masks": {
+            n: {"rho": duration_text(m.rho_us), "segments": m.segments, "picture": m.picture or None}
+            for n, m in policy.masks.items()
+        },
+        "regions": {
+            n: {"names": list(r.names), "boundary": r.boundary, "picture": r.picture or None}
+            for n, r in policy.regions.items()
+        },
     }
 
 

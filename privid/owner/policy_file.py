@@ -7,15 +7,17 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from privid.domain.policy import BOUNDARIES, ISOLATIONS, TIMINGS, CameraPolicy, MaskPolicy, RegionScheme
 from privid.domain.units import NANO, nano_epsilon
+from privid.owner.shapes import EXAMPLE, Drawings, Polygon, Shape, polygon
 from query_lang.units import parse_duration
 
 _CAMERA_KEYS = (
@@ -23,8 +25,8 @@ _CAMERA_KEYS = (
     "timing", "slot_cores", "isolation", "masks", "regions",
 )  # fmt: skip
 _REQUIRED = ("epsilon", "rho", "K")
-_MASK_KEYS = ("rho", "segments")
-_REGION_KEYS = ("names", "boundary")
+_MASK_KEYS = ("rho", "segments", "picture", "polygons")
+_REGION_KEYS = ("names", "boundary", "pictures", "polygons")
 _Choice = TypeVar("_Choice", bound=str)
 _MOST_INTEGER = 2**31 - 1
 _MOST_RATE = 10_000
@@ -39,10 +41,14 @@ class PolicyFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """Policies by camera, and the epsilon of a SELECT without CONSUMING, in nano."""
+    """Policies by camera, the epsilon of a SELECT without CONSUMING, in nano, and what is drawn of each camera.
+
+    The drawings are not read here: to plan against a policy nobody needs them.
+    """
 
     policies: Mapping[str, CameraPolicy]
     default_epsilon_nano: int = _DEFAULT_EPSILON_NANO
+    drawings: Mapping[str, Drawings] = field(default_factory=dict)
 
 
 def read_policy_file(text: str) -> PolicyFile:
@@ -60,13 +66,16 @@ def read_policy_file(text: str) -> PolicyFile:
     cameras = _table(content.get("camera", {}), "camera")
     if not cameras:
         raise PolicyFileError("there is no camera in it: write a table for each, such as [camera.plaza]")
-    return PolicyFile({name: _camera(value, f"camera.{name}") for name, value in cameras.items()}, default)
+    policies = {name: _camera(value, f"camera.{name}") for name, value in cameras.items()}
+    drawings = {name: _drawings(value, f"camera.{name}") for name, value in cameras.items()}
+    return PolicyFile(policies, default, {name: drawn for name, drawn in drawings.items() if drawn != Drawings()})
 
 
 def write_policy_file(file: PolicyFile) -> str:
     """A file that `read_policy_file` reads back exactly."""
     lines = [f"default_epsilon = {_decimal(file.default_epsilon_nano)}"]
     for name, policy in file.policies.items():
+        drawings = file.drawings.get(name, Drawings())
         lines += ["", f"[camera.{_key(name)}]"]
         lines += [
             f"epsilon = {_decimal(policy.epsilon_nano)}  # budget of every moment",
@@ -83,9 +92,18 @@ def write_policy_file(file: PolicyFile) -> str:
         for mask_name, mask in policy.masks.items():
             lines += ["", f"[camera.{_key(name)}.masks.{_key(mask_name)}]"]
             lines += [f"rho = {_text(duration_text(mask.rho_us))}", f"segments = {mask.segments}"]
+            if (shape := drawings.masks.get(mask_name)) is not None:
+                lines.append(
+                    f"picture = {_text(str(shape))}" if isinstance(shape, Path) else f"polygons = {_list(shape)}"
+                )
         for scheme_name, scheme in policy.regions.items():
             lines += ["", f"[camera.{_key(name)}.regions.{_key(scheme_name)}]"]
             lines += [f"names = [{', '.join(map(_text, scheme.names))}]", f"boundary = {_text(scheme.boundary)}"]
+            for region, shape in drawings.regions.get(scheme_name, {}).items():
+                if isinstance(shape, Path):
+                    lines.append(f"pictures.{_key(region)} = {_text(str(shape))}")
+                else:
+                    lines.append(f"polygons.{_key(region)} = {_list(shape[0])}")
     return "\n".join(lines) + "\n"
 
 
@@ -154,6 +172,51 @@ def _region(value: Any, path: str) -> RegionScheme:
     if len(set(names)) != len(names):
         raise PolicyFileError(f"{path}.names has a name twice")
     return RegionScheme(tuple(names), _choice(table.get("boundary", "none"), BOUNDARIES, f"{path}.boundary"))
+
+
+def _drawings(value: dict[str, Any], path: str) -> Drawings:
+    """The shapes of a camera whose other settings have been read already."""
+    masks: dict[str, Shape] = {}
+    for name, mask in value.get("masks", {}).items():
+        where = f"{path}.masks.{name}"
+        if "picture" in mask and "polygons" in mask:
+            raise PolicyFileError(f"{where} has both picture and polygons; write one of them")
+        if "picture" in mask:
+            masks[name] = _picture(mask["picture"], f"{where}.picture")
+        if "polygons" in mask:
+            found = mask["polygons"]
+            if not isinstance(found, list) or not found:
+                raise PolicyFileError(f"{where}.polygons must be a list of polygons, such as [{EXAMPLE}]")
+            masks[name] = tuple(_polygon(one, f"{where}.polygons") for one in found)
+    regions: dict[str, dict[str, Shape]] = {}
+    for name, scheme in value.get("regions", {}).items():
+        where = f"{path}.regions.{name}"
+        shapes: dict[str, Shape] = {}
+        for region, picture in _table(scheme.get("pictures", {}), f"{where}.pictures").items():
+            shapes[region] = _picture(picture, f"{where}.pictures.{region}")
+        for region, points in _table(scheme.get("polygons", {}), f"{where}.polygons").items():
+            if region in shapes:
+                raise PolicyFileError(f"{where}: region {region} has both a picture and a polygon; write one of them")
+            shapes[region] = (_polygon(points, f"{where}.polygons.{region}"),)
+        if shapes and shapes.keys() != set(scheme["names"]):
+            odd = ", ".join(sorted(shapes.keys() ^ set(scheme["names"])))
+            raise PolicyFileError(f"{where}: draw exactly the regions that names lists; look at {odd}")
+        if shapes:
+            regions[name] = shapes
+    return Drawings(masks, regions)
+
+
+def _picture(value: Any, path: str) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise PolicyFileError(f'{path} must be a PNG file, such as "benches.png"')
+    return Path(value)
+
+
+def _polygon(value: Any, path: str) -> Polygon:
+    try:
+        return polygon(value)
+    except ValueError as error:
+        raise PolicyFileError(f"{path}: {error}") from None
 
 
 def _known(table: Mapping[str, Any], keys: Collection[str], path: str) -> None:
@@ -245,6 +308,10 @@ def _decimal(nano: int) -> str:
 
 def _fps(rate: Fraction) -> str:
     return str(rate.numerator) if rate.denominator == 1 else _text(f"{rate.numerator}/{rate.denominator}")
+
+
+def _list(points: Iterable[Any]) -> str:
+    return json.dumps([list(point) for point in points])
 
 
 def _text(value: str) -> str:

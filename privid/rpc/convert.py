@@ -55,8 +55,14 @@ def policy_message(policy: CameraPolicy) -> types_pb2.Policy:
         timing=policy.timing,
         slot_cores=policy.slot_cores,
         isolation=policy.isolation,
-        masks=[types_pb2.Mask(name=n, rho_us=m.rho_us, segments=m.segments) for n, m in policy.masks.items()],
-        regions=[types_pb2.RegionScheme(name=n, names=r.names, boundary=r.boundary) for n, r in policy.regions.items()],
+        masks=[
+            types_pb2.Mask(name=n, rho_us=m.rho_us, segments=m.segments, picture=m.picture)
+            for n, m in policy.masks.items()
+        ],
+        regions=[
+            types_pb2.RegionScheme(name=n, names=r.names, boundary=r.boundary, picture=r.picture)
+            for n, r in policy.regions.items()
+        ],
         version=policy.version,
     )
 
@@ -89,9 +95,10 @@ def policy_value(message: types_pb2.Policy) -> CameraPolicy:
         timing=_one_of(message.timing, TIMINGS, "timing"),
         slot_cores=message.slot_cores,
         isolation=_one_of(message.isolation, ISOLATIONS, "isolation"),
-        masks={m.name: MaskPolicy(m.rho_us, m.segments) for m in message.masks},
+        masks={m.name: MaskPolicy(m.rho_us, m.segments, m.picture) for m in message.masks},
         regions={
-            r.name: RegionScheme(tuple(r.names), _one_of(r.boundary, BOUNDARIES, "boundary")) for r in message.regions
+            r.name: RegionScheme(tuple(r.names), _one_of(r.boundary, BOUNDARIES, "boundary"), r.picture)
+            for r in message.regions
         },
         version=message.version,
     )

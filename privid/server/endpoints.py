@@ -15,6 +15,8 @@ from privid.server.guard import Guard
 from privid.server.settings import Settings, split_address
 
 _MAX_MESSAGE_BYTES = 1 << 20
+_MAX_OWNERS_MESSAGE_BYTES = 32 << 20
+"""Pictures of masks and regions travel with the policies that name them."""
 _MAX_CALLS = 256
 _QUERY = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 _ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
@@ -28,14 +30,20 @@ class Endpoint:
     """One port. `address` is where it really listens, once it does."""
 
     def __init__(
-        self, find: Callable[[str], Identity | None], hint: str, service: str, address: str, settings: Settings
+        self,
+        find: Callable[[str], Identity | None],
+        hint: str,
+        service: str,
+        address: str,
+        settings: Settings,
+        max_message_bytes: int = _MAX_MESSAGE_BYTES,
     ) -> None:
         self._service = service
         self._health = health.aio.HealthServicer()
         self.server = grpc.aio.server(
             interceptors=(Guard(find, settings.max_call_seconds, hint),),
             options=(
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),  # a second server must fail to start, not take half of the calls
                 ("grpc.keepalive_permit_without_calls", 0),
             ),
@@ -85,7 +93,7 @@ def owners_endpoint(
 ) -> Endpoint:
     """The owners' port. Raises CannotListen."""
     hint = "the owner's token is in PRIVID_HOME/owner.token on the server"
-    endpoint = Endpoint(authenticator.owner, hint, _ADMIN, settings.admin_listen, settings)
+    endpoint = Endpoint(authenticator.owner, hint, _ADMIN, settings.admin_listen, settings, _MAX_OWNERS_MESSAGE_BYTES)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(service, endpoint.server)
     return endpoint
 

@@ -11,7 +11,9 @@ from privid.domain.units import epsilon
 from privid.ledger import Policies, PolicyPreview
 from privid.server.errors import Refused
 from privid.server.names import check_timezone
+from privid.server.pictures import ProposedPictures
 from privid.video.catalog import Catalog
+from privid.video.pictures import PictureStore
 
 _MOST_CORES = 1024
 
@@ -43,20 +45,33 @@ class Preview:
 class PolicyDesk:
     """Where owners look at policies and change them; the ledger keeps them."""
 
-    def __init__(self, policies: Policies, catalog: Catalog) -> None:
+    def __init__(self, policies: Policies, catalog: Catalog, pictures: PictureStore) -> None:
         self._policies = policies
         self._catalog = catalog
+        self._pictures = pictures
 
     def named(self, cameras: Iterable[str]) -> dict[str, CameraPolicy]:
         """The policies of these cameras, or of all that have one if none is named. Raises LedgerError."""
         wanted = tuple(dict.fromkeys(cameras))
         return {name: self._policies.current(name) for name in wanted} if wanted else self._policies.all_current()
 
-    def preview(self, proposals: Mapping[str, CameraPolicy]) -> Preview:
-        """What applying these would do. Changes nothing. Raises Refused or LedgerError."""
-        self._check(proposals)
+    def picture(self, name: str) -> bytes:
+        """A picture that a policy names, as `privid.video.bitmaps` encodes it. Raises Refused or StoreFailure."""
+        if not self._pictures.has(name):
+            raise Refused("invalid_request", "there is no picture of this name", "policies name the pictures there are")
+        return self._pictures.content(name)
+
+    def history(self, camera: str) -> tuple[CameraPolicy, ...]:
+        """Every version of a camera's policy, the oldest first. Raises LedgerError."""
+        return self._policies.versions(camera)
+
+    def preview(self, proposals: Mapping[str, CameraPolicy], pictures: Iterable[bytes] = ()) -> Preview:
+        """What applying these would do; `pictures` are those that came with them. Changes nothing.
+
+        Raises Refused or LedgerError.
+        """
         current = self._policies.all_current()
-        previews = self._previews(proposals)
+        previews = self._previews(proposals, current, ProposedPictures(self._pictures, pictures))
         changes = []
         for camera, preview in previews.items():
             old = current.get(camera)
@@ -72,23 +87,32 @@ class PolicyDesk:
             )
         return Preview(tuple(changes), _confirmation(previews))
 
-    def apply(self, actor: str, proposals: Mapping[str, CameraPolicy], confirmation: str) -> dict[str, CameraPolicy]:
+    def apply(
+        self, actor: str, proposals: Mapping[str, CameraPolicy], confirmation: str, pictures: Iterable[bytes] = ()
+    ) -> dict[str, CameraPolicy]:
         """Make the previewed versions hold, all or none. Raises Refused or LedgerError, also if anything changed."""
-        self._check(proposals)
-        previews = self._previews(proposals)
+        current = self._policies.all_current()
+        proposed = ProposedPictures(self._pictures, pictures)
+        previews = self._previews(proposals, current, proposed)
         if confirmation != _confirmation(previews):
             raise Refused("stale_preview", "this is not what was previewed", "look at the change again, then apply")
-        current = self._policies.all_current()
         changed = {
             camera: preview
             for camera, preview in previews.items()
             if camera not in current or not _same(current[camera], preview.policy)
         }
+        proposed.keep(preview.policy for preview in changed.values())  # before any version can name them
         applied = self._policies.put_all(changed, actor=actor)
         return {camera: applied.get(camera) or current[camera] for camera in previews}
 
-    def _previews(self, proposals: Mapping[str, CameraPolicy]) -> dict[str, PolicyPreview]:
-        return {camera: self._policies.preview(camera, policy) for camera, policy in sorted(proposals.items())}
+    def _previews(
+        self, proposals: Mapping[str, CameraPolicy], current: Mapping[str, CameraPolicy], pictures: ProposedPictures
+    ) -> dict[str, PolicyPreview]:
+        self._check(proposals)
+        previews = {camera: self._policies.preview(camera, policy) for camera, policy in sorted(proposals.items())}
+        for camera, preview in previews.items():
+            pictures.require(camera, current.get(camera), preview.policy, self._catalog.frame_size(camera))
+        return previews
 
     def _check(self, proposals: Mapping[str, CameraPolicy]) -> None:
         """Raises Refused for a proposal that breaks a rule beyond those of CameraPolicy itself."""
@@ -117,9 +141,15 @@ def _same(old: CameraPolicy, new: CameraPolicy) -> bool:
 
 
 def _confirmation(previews: Mapping[str, PolicyPreview]) -> str:
-    """Names these proposals on top of these versions; and what is overspent, where the owner was warned of it."""
+    """Names these proposals on top of these versions; and what is overspent or cancelled, as the owner was warned."""
     content = [
-        [camera, preview.replaces, to_document(preview.policy), preview.spent_nano if preview.over else None]
+        [
+            camera,
+            preview.replaces,
+            to_document(preview.policy),
+            preview.spent_nano if preview.over else None,
+            preview.cancelled,
+        ]
         for camera, preview in previews.items()
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -135,6 +165,10 @@ def _warnings(old: CameraPolicy | None, preview: PolicyPreview) -> tuple[str, ..
             f"budget of {epsilon(new.epsilon_nano):g}; for what is released already the guarantee is "
             f"{epsilon(preview.spent_nano):g}"
         )
+    if preview.cancelled:
+        found.append(f"{camera}: {preview.cancelled} windows of standing queries no longer fit and would be cancelled")
+    if preview.renewed:
+        found.append(f"{camera}: {preview.renewed} windows of standing queries would be planned again")
     if old is None:
         return tuple(found)
     weaker = [

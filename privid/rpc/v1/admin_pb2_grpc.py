@@ -49,6 +49,16 @@ class AdminServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesResponse.FromString,
                 _registered_method=True)
+        self.GetPolicyHistory = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetPolicyHistory',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPolicyHistoryRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPolicyHistoryResponse.FromString,
+                _registered_method=True)
+        self.GetPicture = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetPicture',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPictureRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPictureResponse.FromString,
+                _registered_method=True)
         self.PreviewPolicies = channel.unary_unary(
                 '/privid.rpc.v1.AdminService/PreviewPolicies',
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.PreviewPoliciesRequest.SerializeToString,
@@ -168,6 +178,20 @@ class AdminServiceServicer:
 
     def GetPolicies(self, request, context):
         """Policies of the named cameras, or of all that have one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicyHistory(self, request, context):
+        """Every version of one camera's policy, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPicture(self, request, context):
+        """A picture that a policy names. Old ones stay for ever.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -319,6 +343,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetPolicies,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesResponse.SerializeToString,
+            ),
+            'GetPolicyHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicyHistory,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPolicyHistoryRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPolicyHistoryResponse.SerializeToString,
+            ),
+            'GetPicture': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPicture,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPictureRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPictureResponse.SerializeToString,
             ),
             'PreviewPolicies': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewPolicies,
@@ -502,6 +536,60 @@ class AdminService:
             '/privid.rpc.v1.AdminService/GetPolicies',
             privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicyHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetPolicyHistory',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetPolicyHistoryRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetPolicyHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPicture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetPicture',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetPictureRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetPictureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class AdminServiceStub:
     ListAllCameras: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAllCamerasRequest, _admin_pb2.ListAllCamerasResponse]
     GetPolicies: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPoliciesRequest, _admin_pb2.GetPoliciesResponse]
     """Policies of the named cameras, or of all that have one."""
+    GetPolicyHistory: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPolicyHistoryRequest, _admin_pb2.GetPolicyHistoryResponse]
+    """Every version of one camera's policy, the oldest first."""
+    GetPicture: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPictureRequest, _admin_pb2.GetPictureResponse]
+    """A picture that a policy names. Old ones stay for ever."""
     PreviewPolicies: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PreviewPoliciesRequest, _admin_pb2.PreviewPoliciesResponse]
     """What applying would do. Changes nothing."""
     ApplyPolicies: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ApplyPoliciesRequest, _admin_pb2.ApplyPoliciesResponse]
@@ -72,6 +76,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListAllCameras: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAllCamerasRequest, _admin_pb2.ListAllCamerasResponse]  # type: ignore[assignment]
     GetPolicies: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPoliciesRequest, _admin_pb2.GetPoliciesResponse]  # type: ignore[assignment]
     """Policies of the named cameras, or of all that have one."""
+    GetPolicyHistory: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPolicyHistoryRequest, _admin_pb2.GetPolicyHistoryResponse]  # type: ignore[assignment]
+    """Every version of one camera's policy, the oldest first."""
+    GetPicture: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPictureRequest, _admin_pb2.GetPictureResponse]  # type: ignore[assignment]
+    """A picture that a policy names. Old ones stay for ever."""
     PreviewPolicies: _aio.UnaryUnaryMultiCallable[_admin_pb2.PreviewPoliciesRequest, _admin_pb2.PreviewPoliciesResponse]  # type: ignore[assignment]
     """What applying would do. Changes nothing."""
     ApplyPolicies: _aio.UnaryUnaryMultiCallable[_admin_pb2.ApplyPoliciesRequest, _admin_pb2.ApplyPoliciesResponse]  # type: ignore[assignment]
@@ -124,6 +132,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetPoliciesResponse, _abc.Awaitable[_admin_pb2.GetPoliciesResponse]]:
         """Policies of the named cameras, or of all that have one."""
+
+    @_abc_1.abstractmethod
+    def GetPolicyHistory(
+        self,
+        request: _admin_pb2.GetPolicyHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetPolicyHistoryResponse, _abc.Awaitable[_admin_pb2.GetPolicyHistoryResponse]]:
+        """Every version of one camera's policy, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetPicture(
+        self,
+        request: _admin_pb2.GetPictureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetPictureResponse, _abc.Awaitable[_admin_pb2.GetPictureResponse]]:
+        """A picture that a policy names. Old ones stay for ever."""
 
     @_abc_1.abstractmethod
     def PreviewPolicies(

@@ -171,22 +171,31 @@ class ExplainRequest(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     DEFAULT_EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    HORIZON_US_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     default_epsilon_nano: _builtins.int
     """of a SELECT without CONSUMING; absent: the server's"""
+    horizon_us: _builtins.int
+    """of END NEVER without HORIZON"""
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         default_epsilon_nano: _builtins.int | None = ...,
+        horizon_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "default_epsilon_nano", b"default_epsilon_nano"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "_horizon_us", b"_horizon_us", "default_epsilon_nano", b"default_epsilon_nano", "horizon_us", b"horizon_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "default_epsilon_nano", b"default_epsilon_nano", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "_horizon_us", b"_horizon_us", "default_epsilon_nano", b"default_epsilon_nano", "horizon_us", b"horizon_us", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_epsilon_nano: _TypeAlias = _typing.Literal["default_epsilon_nano"]  # noqa: Y015
     _WhichOneofArgType__default_epsilon_nano: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano"]  # noqa: Y015
+    _WhichOneofReturnType__horizon_us: _TypeAlias = _typing.Literal["horizon_us"]  # noqa: Y015
+    _WhichOneofArgType__horizon_us: _TypeAlias = _typing.Literal["_horizon_us", b"_horizon_us"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_epsilon_nano) -> _WhichOneofReturnType__default_epsilon_nano | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__horizon_us) -> _WhichOneofReturnType__horizon_us | None: ...
 
 Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
 
@@ -217,24 +226,32 @@ class SubmitRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     DEFAULT_EPSILON_NANO_FIELD_NUMBER: _builtins.int
+    HORIZON_US_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """chosen by the client; the same one again is the same query"""
     text: _builtins.str
     default_epsilon_nano: _builtins.int
+    horizon_us: _builtins.int
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         text: _builtins.str = ...,
         default_epsilon_nano: _builtins.int | None = ...,
+        horizon_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "default_epsilon_nano", b"default_epsilon_nano"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "_horizon_us", b"_horizon_us", "default_epsilon_nano", b"default_epsilon_nano", "horizon_us", b"horizon_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "default_epsilon_nano", b"default_epsilon_nano", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano", "_horizon_us", b"_horizon_us", "default_epsilon_nano", b"default_epsilon_nano", "horizon_us", b"horizon_us", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_epsilon_nano: _TypeAlias = _typing.Literal["default_epsilon_nano"]  # noqa: Y015
     _WhichOneofArgType__default_epsilon_nano: _TypeAlias = _typing.Literal["_default_epsilon_nano", b"_default_epsilon_nano"]  # noqa: Y015
+    _WhichOneofReturnType__horizon_us: _TypeAlias = _typing.Literal["horizon_us"]  # noqa: Y015
+    _WhichOneofArgType__horizon_us: _TypeAlias = _typing.Literal["_horizon_us", b"_horizon_us"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_epsilon_nano) -> _WhichOneofReturnType__default_epsilon_nano | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__horizon_us) -> _WhichOneofReturnType__horizon_us | None: ...
 
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
 
@@ -362,6 +379,49 @@ class GetResultResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetResultResponse: _TypeAlias = GetResultResponse  # noqa: Y015
+
+@_typing.final
+class ListWindowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWindowsRequest: _TypeAlias = ListWindowsRequest  # noqa: Y015
+
+@_typing.final
+class ListWindowsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query(self) -> _types_pb2.Query: ...
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Query]: ...
+    def __init__(
+        self,
+        *,
+        query: _types_pb2.Query | None = ...,
+        windows: _abc.Iterable[_types_pb2.Query] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWindowsResponse: _TypeAlias = ListWindowsResponse  # noqa: Y015
 
 @_typing.final
 class ListQueriesRequest(_message.Message):

@@ -69,6 +69,11 @@ class QueryServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetResultRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetResultResponse.FromString,
                 _registered_method=True)
+        self.ListWindows = channel.unary_unary(
+                '/privid.rpc.v1.QueryService/ListWindows',
+                request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListWindowsRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListWindowsResponse.FromString,
+                _registered_method=True)
         self.ListQueries = channel.unary_unary(
                 '/privid.rpc.v1.QueryService/ListQueries',
                 request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListQueriesRequest.SerializeToString,
@@ -132,8 +137,15 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWindows(self, request, context):
+        """The windows of a query with EVERY, in their order; none for any other query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListQueries(self, request, context):
-        """This analyst's queries, newest first.
+        """This analyst's queries, newest first; one with EVERY is one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +194,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.GetResult,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetResultRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetResultResponse.SerializeToString,
+            ),
+            'ListWindows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWindows,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListWindowsRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListWindowsResponse.SerializeToString,
             ),
             'ListQueries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQueries,
@@ -383,6 +400,33 @@ class QueryService:
             '/privid.rpc.v1.QueryService/GetResult',
             privid_dot_rpc_dot_v1_dot_query__pb2.GetResultRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_query__pb2.GetResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWindows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.QueryService/ListWindows',
+            privid_dot_rpc_dot_v1_dot_query__pb2.ListWindowsRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_query__pb2.ListWindowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

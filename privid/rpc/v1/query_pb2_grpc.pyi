@@ -44,8 +44,10 @@ class QueryServiceStub:
     """Progress on the public schedule, until the answer is visible or the query is over."""
     GetResult: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetResultRequest, _query_pb2.GetResultResponse]
     """The answer, from its public time on, as often as wanted."""
+    ListWindows: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListWindowsRequest, _query_pb2.ListWindowsResponse]
+    """The windows of a query with EVERY, in their order; none for any other query."""
     ListQueries: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListQueriesRequest, _query_pb2.ListQueriesResponse]
-    """This analyst's queries, newest first."""
+    """This analyst's queries, newest first; one with EVERY is one."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_query_pb2.CancelRequest, _query_pb2.CancelResponse]
 
 @_typing.type_check_only
@@ -64,8 +66,10 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Progress on the public schedule, until the answer is visible or the query is over."""
     GetResult: _aio.UnaryUnaryMultiCallable[_query_pb2.GetResultRequest, _query_pb2.GetResultResponse]  # type: ignore[assignment]
     """The answer, from its public time on, as often as wanted."""
+    ListWindows: _aio.UnaryUnaryMultiCallable[_query_pb2.ListWindowsRequest, _query_pb2.ListWindowsResponse]  # type: ignore[assignment]
+    """The windows of a query with EVERY, in their order; none for any other query."""
     ListQueries: _aio.UnaryUnaryMultiCallable[_query_pb2.ListQueriesRequest, _query_pb2.ListQueriesResponse]  # type: ignore[assignment]
-    """This analyst's queries, newest first."""
+    """This analyst's queries, newest first; one with EVERY is one."""
     Cancel: _aio.UnaryUnaryMultiCallable[_query_pb2.CancelRequest, _query_pb2.CancelResponse]  # type: ignore[assignment]
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -125,12 +129,20 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """The answer, from its public time on, as often as wanted."""
 
     @_abc_1.abstractmethod
+    def ListWindows(
+        self,
+        request: _query_pb2.ListWindowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.ListWindowsResponse, _abc.Awaitable[_query_pb2.ListWindowsResponse]]:
+        """The windows of a query with EVERY, in their order; none for any other query."""
+
+    @_abc_1.abstractmethod
     def ListQueries(
         self,
         request: _query_pb2.ListQueriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.ListQueriesResponse, _abc.Awaitable[_query_pb2.ListQueriesResponse]]:
-        """This analyst's queries, newest first."""
+        """This analyst's queries, newest first; one with EVERY is one."""
 
     @_abc_1.abstractmethod
     def Cancel(

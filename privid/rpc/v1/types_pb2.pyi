@@ -183,19 +183,23 @@ class Mask(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     RHO_US_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     rho_us: _builtins.int
     segments: _builtins.int
+    picture: _builtins.str
+    """SHA-256 of what it hides, lower-case hexadecimal; empty: none, or in a proposal the one it has"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         rho_us: _builtins.int = ...,
         segments: _builtins.int = ...,
+        picture: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rho_us", b"rho_us", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "picture", b"picture", "rho_us", b"rho_us", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,9 +212,12 @@ class RegionScheme(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     BOUNDARY_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     boundary: _builtins.str
     """hard, soft or none"""
+    picture: _builtins.str
+    """as that of a mask"""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -219,10 +226,11 @@ class RegionScheme(_message.Message):
         name: _builtins.str = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
         boundary: _builtins.str = ...,
+        picture: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boundary", b"boundary", "name", b"name", "names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boundary", b"boundary", "name", b"name", "names", b"names", "picture", b"picture"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,6 +467,9 @@ class Query(_message.Message):
     CHARGES_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     ANALYST_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     state: Global___QueryState.ValueType
     submitted_us: _builtins.int
@@ -467,8 +478,18 @@ class Query(_message.Message):
     text: _builtins.str
     analyst: _builtins.str
     """owners only"""
+    note: _builtins.str
+    """why a change of policy cancelled it"""
     @_builtins.property
     def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___CameraCharge]: ...
+    @_builtins.property
+    def standing(self) -> Global___Standing:
+        """a query with EVERY: its times are those of the next window"""
+
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """one window of such a query"""
+
     def __init__(
         self,
         *,
@@ -480,14 +501,99 @@ class Query(_message.Message):
         charges: _abc.Iterable[Global___CameraCharge] | None = ...,
         text: _builtins.str = ...,
         analyst: _builtins.str = ...,
+        standing: Global___Standing | None = ...,
+        window: Global___Window | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_standing", b"_standing", "_window", b"_window", "standing", b"standing", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_standing", b"_standing", "_window", b"_window", "analyst", b"analyst", "charges", b"charges", "note", b"note", "query_id", b"query_id", "standing", b"standing", "starts_us", b"starts_us", "state", b"state", "submitted_us", b"submitted_us", "text", b"text", "visible_us", b"visible_us", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__standing: _TypeAlias = _typing.Literal["standing"]  # noqa: Y015
+    _WhichOneofArgType__standing: _TypeAlias = _typing.Literal["_standing", b"_standing"]  # noqa: Y015
+    _WhichOneofReturnType__window: _TypeAlias = _typing.Literal["window"]  # noqa: Y015
+    _WhichOneofArgType__window: _TypeAlias = _typing.Literal["_window", b"_window"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__standing) -> _WhichOneofReturnType__standing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window) -> _WhichOneofReturnType__window | None: ...
+
+Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class Standing(_message.Message):
+    """The windows of a query with EVERY."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERY_US_FIELD_NUMBER: _builtins.int
+    BEGIN_US_FIELD_NUMBER: _builtins.int
+    END_US_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    NEXT_QUERY_ID_FIELD_NUMBER: _builtins.int
+    every_us: _builtins.int
+    begin_us: _builtins.int
+    end_us: _builtins.int
+    """of the last window: the horizon"""
+    windows: _builtins.int
+    """all of them"""
+    released: _builtins.int
+    cancelled: _builtins.int
+    failed: _builtins.int
+    next_query_id: _builtins.str
+    """empty: no answer is to come any more"""
+    def __init__(
+        self,
+        *,
+        every_us: _builtins.int = ...,
+        begin_us: _builtins.int = ...,
+        end_us: _builtins.int = ...,
+        windows: _builtins.int = ...,
+        released: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        next_query_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "charges", b"charges", "query_id", b"query_id", "starts_us", b"starts_us", "state", b"state", "submitted_us", b"submitted_us", "text", b"text", "visible_us", b"visible_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_us", b"begin_us", "cancelled", b"cancelled", "end_us", b"end_us", "every_us", b"every_us", "failed", b"failed", "next_query_id", b"next_query_id", "released", b"released", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Query: _TypeAlias = Query  # noqa: Y015
+Global___Standing: _TypeAlias = Standing  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """Where a window stands: its place among those of its query, from 0, and the video that it reads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    BEGIN_US_FIELD_NUMBER: _builtins.int
+    END_US_FIELD_NUMBER: _builtins.int
+    standing_id: _builtins.str
+    position: _builtins.int
+    begin_us: _builtins.int
+    end_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        standing_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        begin_us: _builtins.int = ...,
+        end_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_us", b"begin_us", "end_us", b"end_us", "position", b"position", "standing_id", b"standing_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class Null(_message.Message):
