@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from privid.cli import plans, trying, tuning, views
+from privid.cli import plans, standing, trying, tuning, views
 from privid.cli.config import analyst_target, save
 from privid.cli.terminal import (
     SETTINGS,
@@ -36,6 +36,9 @@ app = typer.Typer(help="Ask questions of video without ever seeing it.", **SETTI
 QueryFile = Annotated[Path, typer.Argument(metavar="QUERY.sql", help="The query; - reads standard input.")]
 QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", help="As submit and list show it.")]
 Epsilon = Annotated[str | None, typer.Option("--epsilon", metavar="E", help="Epsilon of a SELECT without CONSUMING.")]
+Horizon = Annotated[
+    str | None, typer.Option("--horizon", metavar="DURATION", help="Of END NEVER without HORIZON, such as 30d.")
+]
 Executables = Annotated[
     list[str] | None,
     typer.Option("--executable", metavar="NAME=PATH", help="Upload PATH as NAME first. May be repeated."),
@@ -155,6 +158,7 @@ def explain(
         bool, typer.Option("--server", help="Plan on the server (the default without --policy).")
     ] = False,
     epsilon: Epsilon = None,
+    horizon: Horizon = None,
     expect: Annotated[
         list[str] | None,
         typer.Option("--expect", metavar="COLUMN=VALUE", help="Show the error relative to this value. Repeatable."),
@@ -182,7 +186,7 @@ def explain(
         from privid.cli import offline
 
         with about(text, query.name):
-            document = offline.explain(text, policy, default)
+            document = offline.explain(text, policy, default, standing.horizon_us(horizon))
     else:
         with about(text, query.name):
             files = _files(text, query, executable or [], no_upload)
@@ -190,7 +194,7 @@ def explain(
             for name, path in files.items():
                 _upload(client, name, path)
             with about(text, query.name):
-                document = client.explain(text, default)
+                document = client.explain(text, default, standing.horizon_us(horizon))
     document = plans.with_expectations(document, expected)
     if json:
         print_json(document)
@@ -202,6 +206,7 @@ def explain(
 def submit(
     query: QueryFile,
     epsilon: Epsilon = None,
+    horizon: Horizon = None,
     executable: Executables = None,
     no_upload: NoUpload = False,
     request_id: Annotated[
@@ -226,7 +231,7 @@ def submit(
     with Client(analyst_target()) as client:
         uploads = [_upload(client, name, path) for name, path in files.items()]
         with about(text, query.name):
-            submission = client.submit(text, default, request_id)
+            submission = client.submit(text, default, request_id, standing.horizon_us(horizon))
         document = views.query_json(submission.query) | {
             "existing": submission.existing,
             "shared": submission.shared,
@@ -238,7 +243,7 @@ def submit(
                     _say_uploaded(uploaded)
             _say_submitted(submission, query.name)
         if watch or plot is not None:
-            release = _await(client, submission.query.id)
+            release = _await(client, standing.next_window(client, submission.query.id))
             document |= {"state": "released", "result": views.release_json(release)}
             if not json:
                 views.print_release(stdout(), release)
@@ -249,28 +254,54 @@ def submit(
 
 @app.command()
 def watch(query_id: QueryId, plot: Plot = None, json: Json = False) -> None:
-    """Follow a query on its public schedule, then print its answer.
+    """Follow a query on its public schedule, then print its answer; of a query with EVERY, the next window's.
 
     \b
     $ privid watch 4f1c2a9b
     """
     check_writable(plot)
     with Client(analyst_target()) as client:
-        release = _await(client, query_id)
+        release = _await(client, standing.next_window(client, query_id))
     _show(release, plot, json)
 
 
 @app.command()
 def result(query_id: QueryId, plot: Plot = None, json: Json = False) -> None:
-    """Print a query's answer; reading it again is free.
+    """Print a query's answer; reading it again is free. Of a query with EVERY, the answers of all windows so far.
 
     \b
     $ privid result 4f1c2a9b --plot people.png
     """
     check_writable(plot)
     with Client(analyst_target()) as client:
-        release = client.result(query_id)
-    _show(release, plot, json)
+        query, windows = client.windows(query_id)
+        if query.standing is None:
+            _show(client.result(query_id), plot, json)
+            return
+        if plot is not None:
+            raise InputError("usage", "--plot draws one answer", "name one of: privid windows " + query_id)
+        found = standing.answers(client, windows)
+    if json:
+        print_json(standing.answers_json(query, found))
+    else:
+        standing.print_answers(stdout(), query, found)
+
+
+@app.command(name="windows")
+def list_windows(query_id: QueryId, json: Json = False) -> None:
+    """List the windows of a query with EVERY. Each is a query by itself, to be watched, read or cancelled.
+
+    \b
+    $ privid windows 4f1c2a9b
+    """
+    with Client(analyst_target()) as client:
+        query, windows = client.windows(query_id)
+    if query.standing is None:
+        raise InputError("usage", f"query {query_id} has no EVERY, so no windows", f"privid result {query_id}")
+    if json:
+        print_json(views.query_json(query) | {"windows": [views.query_json(window) for window in windows]})
+    else:
+        standing.print_windows(stdout(), query, windows)
 
 
 @app.command(name="list")
@@ -294,7 +325,7 @@ def list_queries(
 
 @app.command()
 def cancel(query_id: QueryId, json: Json = False) -> None:
-    """Give a query up. What has not started is not charged.
+    """Give a query up, or all windows of one that are to come. What has not started is not charged.
 
     \b
     $ privid cancel 4f1c2a9b
@@ -362,7 +393,8 @@ def _say_submitted(submission: Submission, name: str) -> None:
     elif submission.existing:
         charge = f"{charge}, once: this is the query that you submitted before"
     when = "now" if query.state == "released" else f"at {local_time(query.visible_us)}"
-    stdout().print(f"{name}: query {query.id}, charge {charge}, answer visible {when}", markup=False)
+    answer = "answer" if query.standing is None else f"{query.standing.windows} windows, the next answer"
+    stdout().print(f"{name}: query {query.id}, charge {charge}, {answer} visible {when}", markup=False)
 
 
 def _await(client: Client, query_id: str) -> Release:

@@ -17,16 +17,24 @@ def load_policy_file(path: Path) -> PolicyFile:
         raise InputError("policy", f"{path}: {error}", "see the reference of policy files") from None
 
 
-def explain(text: str, policy_path: Path, default_epsilon_nano: int | None) -> dict[str, Any]:
+def explain(
+    text: str, policy_path: Path, default_epsilon_nano: int | None, horizon_us: int | None = None
+) -> dict[str, Any]:
     """The document of `privid explain --json`, `admissible` null. Raises QueryError or InputError."""
     from privid.privacy.certificate import certify
-    from privid.privacy.explain import to_json
+    from privid.privacy.explain import series_json, to_json
     from query_lang import compile_script
 
     file = load_policy_file(policy_path)
-    script = compile_script(text, catalog(file))
-    certificate = certify(script, file.policies, default_epsilon_nano or file.default_epsilon_nano)
-    return to_json(certificate, file.policies, None)
+    names, default = catalog(file), default_epsilon_nano or file.default_epsilon_nano
+    script = compile_script(text, names, horizon_us=horizon_us)
+    if script.every_us is None:
+        return to_json(certify(script, file.policies, default), file.policies, None)
+    windows = [
+        certify(compile_script(text, names, horizon_us=horizon_us, window=window), file.policies, default)
+        for window in range(script.windows)
+    ]
+    return series_json(script, windows, file.policies, None)
 
 
 def catalog(file: PolicyFile) -> Catalog:

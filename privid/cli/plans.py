@@ -72,6 +72,8 @@ def print_plan(console: Console, document: Document, name: str) -> None:
         console.print(_select(plan, releases))
     for charge in document["charges"]:
         _print_charge(console, charge)
+    if "standing" in document:
+        _print_standing(console, document["standing"])
     if document.get("admissible") is not None:
         best = document.get("admissible_epsilon")
         limit = f" (up to {best:.6g} for all of it)" if best else ""
@@ -189,6 +191,21 @@ def _split(source: Document) -> Text:
         notes.append(f"narrowed by WHERE from {isoformat(written[0])} .. {isoformat(written[1])}")
     text.append(f"\n  {', '.join(notes)}", style="dim")
     return text
+
+
+def _print_standing(console: Console, standing: Document) -> None:
+    """The windows of a query with EVERY, and what each is charged by itself."""
+    windows = standing["windows"]
+    span = f"{isoformat(standing['begin_us'])} .. {isoformat(standing['end_us'])}"
+    console.print(Text(f"{len(windows)} windows of {plain_duration(standing['every_us'])}: {span}"))
+    each: dict[str, list[float]] = {}
+    for window in windows:
+        for charge in window["charges"]:
+            each.setdefault(charge["camera"], []).append(charge["epsilon"])
+    for camera, charges in each.items():
+        least, most = min(charges), max(charges)
+        amount = f"{most:.6g}" if least == most else f"{least:.6g} to {most:.6g}"
+        console.print(Text(f"  each window: {camera} {amount}; together at no moment more than the charge above"))
 
 
 def _print_charge(console: Console, charge: Document) -> None:

@@ -70,17 +70,31 @@ class Client:
         answer = self._connection.repeat(self._stub.ListExecutables, query_pb2.ListExecutablesRequest)
         return tuple(Executable.of(message) for message in answer.executables)
 
-    def explain(self, text: str, default_epsilon_nano: int | None = None) -> dict[str, Any]:
-        """What a query would mean and cost, as the document that query-language.md describes."""
-        request = query_pb2.ExplainRequest(text=text, default_epsilon_nano=default_epsilon_nano)
+    def explain(
+        self, text: str, default_epsilon_nano: int | None = None, horizon_us: int | None = None
+    ) -> dict[str, Any]:
+        """What a query would mean and cost, as the document that query-language.md describes.
+
+        `horizon_us` is that of an END NEVER without HORIZON.
+        """
+        request = query_pb2.ExplainRequest(text=text, default_epsilon_nano=default_epsilon_nano, horizon_us=horizon_us)
         answer = self._connection.repeat(self._stub.Explain, lambda: request)
         document: dict[str, Any] = json.loads(answer.document)
         return document
 
-    def submit(self, text: str, default_epsilon_nano: int | None = None, request_id: str | None = None) -> Submission:
+    def submit(
+        self,
+        text: str,
+        default_epsilon_nano: int | None = None,
+        request_id: str | None = None,
+        horizon_us: int | None = None,
+    ) -> Submission:
         """Have a query admitted. The same request id again is the same query."""
         request = query_pb2.SubmitRequest(
-            request_id=request_id or new_request_id(), text=text, default_epsilon_nano=default_epsilon_nano
+            request_id=request_id or new_request_id(),
+            text=text,
+            default_epsilon_nano=default_epsilon_nano,
+            horizon_us=horizon_us,
         )
         answer = self._connection.repeat(self._stub.Submit, lambda: request)
         return Submission(Query.of(answer.query), answer.existing, answer.shared)
@@ -108,6 +122,12 @@ class Client:
         """The answer. CallFailed with the code `not_visible` before its public time."""
         request = query_pb2.GetResultRequest(query_id=query_id)
         return release_value(self._connection.repeat(self._stub.GetResult, lambda: request))
+
+    def windows(self, query_id: str) -> tuple[Query, tuple[Query, ...]]:
+        """A query, and its windows if it has EVERY, in their order."""
+        request = query_pb2.ListWindowsRequest(query_id=query_id)
+        answer = self._connection.repeat(self._stub.ListWindows, lambda: request)
+        return Query.of(answer.query), tuple(Query.of(message) for message in answer.windows)
 
     def queries(self, limit: int = 0) -> tuple[Query, ...]:
         """The newest queries first; 0: as many as the server shows by itself."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from privid.client.errors import Refusal
 from privid.domain.policy import CameraPolicy
 from privid.rpc.convert import policy_value, state_name
 from privid.rpc.v1 import admin_pb2, types_pb2
@@ -62,8 +63,38 @@ class Executable:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """A query with EVERY: windows of `every_us` over [begin_us, end_us), how many of them are over in which way.
+
+    `next_query` is the query of the window whose answer comes next; empty if none comes any more.
+    """
+
+    every_us: int
+    begin_us: int
+    end_us: int
+    windows: int
+    released: int
+    cancelled: int
+    failed: int
+    next_query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of a query with EVERY: its place, from 0, and the video that it reads."""
+
+    standing_id: str
+    position: int
+    begin_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """A query. `state` is reserved, running, released, cancelled or failed; `analyst` is told to owners only."""
+    """A query. `state` is reserved, running, released, cancelled or failed; `analyst` is told to owners only.
+
+    `note` says why a change of policy cancelled it.
+    """
 
     id: str
     state: str
@@ -73,6 +104,9 @@ class Query:
     charges: Mapping[str, int]
     text: str
     analyst: str
+    standing: Standing | None
+    window: Window | None
+    note: str
 
     @property
     def over(self) -> bool:
@@ -91,7 +125,27 @@ class Query:
             charges={charge.camera: charge.epsilon_nano for charge in message.charges},
             text=message.text,
             analyst=message.analyst,
+            standing=_standing(message.standing) if message.HasField("standing") else None,
+            window=_window(message.window) if message.HasField("window") else None,
+            note=message.note,
         )
+
+
+def _standing(message: types_pb2.Standing) -> Standing:
+    return Standing(
+        every_us=message.every_us,
+        begin_us=message.begin_us,
+        end_us=message.end_us,
+        windows=message.windows,
+        released=message.released,
+        cancelled=message.cancelled,
+        failed=message.failed,
+        next_query=message.next_query_id,
+    )
+
+
+def _window(message: types_pb2.Window) -> Window:
+    return Window(message.standing_id, message.position, message.begin_us, message.end_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +168,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Analyst:
-    """An analyst. `epsilon_limit_nano`: most that one query may cost; None: no limit."""
+    """An analyst.
+
+    `epsilon_limit_nano`: most that all their queries may take from any moment of a camera; None: no limit.
+    """
 
     name: str
     cameras: tuple[str, ...]
@@ -164,3 +221,127 @@ class Budget:
     from_us: int
     to_us: int
     steps: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What an analyst's queries have taken from one camera: the most from any moment, by so many charged queries."""
+
+    camera: str
+    queries: int
+    spent_max_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastStep:
+    """Presence periods that start in [from_us, to_us): what is left, what was taken lately and by how many queries."""
+
+    from_us: int
+    to_us: int
+    left_nano: int
+    recent_nano: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryForecast:
+    """A certain query: how often it would be admitted, and where one more would not."""
+
+    times: int
+    epsilon_nano: int
+    window: tuple[int, int]
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastFacts:
+    """What a forecast rests on: history [since_us, now_us), the peaks of its queries, and `steps` without holes."""
+
+    camera: str
+    epsilon_nano: int
+    recorded: tuple[int, int]
+    now_us: int
+    since_us: int
+    peaks_nano: tuple[int, ...]
+    steps: tuple[ForecastStep, ...]
+    query: QueryForecast | None
+
+    @classmethod
+    def of(cls, message: admin_pb2.GetForecastResponse) -> "ForecastFacts":
+        """The facts in a message."""
+        query = None
+        if message.HasField("query"):
+            query = QueryForecast(
+                times=message.query.times,
+                epsilon_nano=message.query.epsilon_nano,
+                window=(message.query.window.from_us, message.query.window.to_us),
+                refusals=tuple(
+                    Refusal(r.camera, r.from_us, r.to_us, r.left_nano, r.asked_nano) for r in message.query.refusals
+                ),
+            )
+        return cls(
+            camera=message.camera,
+            epsilon_nano=message.epsilon_nano,
+            recorded=(message.recorded.from_us, message.recorded.to_us),
+            now_us=message.now_us,
+            since_us=message.since_us,
+            peaks_nano=tuple(message.peaks_nano),
+            steps=tuple(ForecastStep(s.from_us, s.to_us, s.left_nano, s.recent_nano, s.asked) for s in message.steps),
+            query=query,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An entry of the audit log; `document` is canonical JSON, `name` that of an analyst who is its actor."""
+
+    seq: int
+    at_us: int
+    actor: str
+    event: str
+    document: str
+    previous: str
+    hash: str
+    name: str = ""
+
+    @classmethod
+    def of(cls, message: admin_pb2.AuditEntry) -> "AuditEntry":
+        """The entry in a message."""
+        return cls(
+            message.seq,
+            message.at_us,
+            message.actor,
+            message.event,
+            message.document,
+            message.previous,
+            message.hash,
+            message.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """How many entries the audit log has, and the hash of the last one."""
+
+    entries: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The result of a verification. `problem` None: the log is as written; else `seq` is the first entry that is not."""
+
+    head: AuditHead
+    seq: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a server is doing: unfinished queries as their analysts see them, and what happened last, newest first."""
+
+    now_us: int
+    slot_cores: int
+    shared_cores: int
+    queries: tuple[Query, ...]
+    recent: tuple[AuditEntry, ...]

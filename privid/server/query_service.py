@@ -100,7 +100,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         """Public arithmetic only."""
         text = self._text(request.text)
         epsilon = self._default_epsilon(request)
-        document = await asyncio.to_thread(self._engine.explain, caller().id, text, epsilon)
+        horizon = _horizon(request)
+        document = await asyncio.to_thread(self._engine.explain, caller().id, text, epsilon, horizon)
         return query_pb2.ExplainResponse(document=json.dumps(document, ensure_ascii=False, allow_nan=False))
 
     async def Submit(self, request: query_pb2.SubmitRequest, context: Context) -> query_pb2.SubmitResponse:
@@ -113,10 +114,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             )
         text = self._text(request.text)
         epsilon = self._default_epsilon(request)
+        horizon = _horizon(request)
         who = caller()
 
         def submit() -> query_pb2.SubmitResponse:
-            outcome = self._engine.submit(who.id, request.request_id, text, epsilon)
+            outcome = self._engine.submit(who.id, request.request_id, text, epsilon, horizon)
             message = self._message(self._queries.owned(outcome.query_id, who.id))
             return query_pb2.SubmitResponse(query=message, existing=outcome.existing, shared=outcome.shared)
 
@@ -152,14 +154,32 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
         def read() -> query_pb2.GetResultResponse:
             row = self._queries.owned(request.query_id, who.id)
+            query = self._message(row)
+            if query.HasField("standing"):
+                raise Refused(
+                    "several_answers", "each window of this query has an answer of its own", "privid windows lists them"
+                )
             release = self._engine.result(row.query_id)
             if release is None:
-                raise _no_answer(self._message(row))
+                raise _no_answer(query)
             message = release_message(release)
             message.query_id = row.query_id  # a shared answer was released under another query's id
             # When the answer was ready may depend on what the video shows (privacy-model.md, section 7).
             message.released_us = self._engine.status(row.query_id).visible_us
             return message
+
+        return await asyncio.to_thread(read)
+
+    async def ListWindows(
+        self, request: query_pb2.ListWindowsRequest, context: Context
+    ) -> query_pb2.ListWindowsResponse:
+        """In the order of their video."""
+        who = caller()
+
+        def read() -> query_pb2.ListWindowsResponse:
+            row = self._queries.owned(request.query_id, who.id)
+            windows = [query_message(status, text="") for status in self._engine.windows(row.query_id)]
+            return query_pb2.ListWindowsResponse(query=self._message(row), windows=windows)
 
         return await asyncio.to_thread(read)
 
@@ -218,8 +238,18 @@ def _fraction(query: types_pb2.Query, now_us: int) -> float:
     return min(max((now_us - query.starts_us) / duration, 0.0), 1.0) if duration > 0 else 0.0
 
 
+def _horizon(request: query_pb2.ExplainRequest | query_pb2.SubmitRequest) -> int | None:
+    if not request.HasField("horizon_us"):
+        return None
+    if request.horizon_us <= 0:
+        raise Refused("invalid_request", "the horizon must be more than 0", "such as 30 days")
+    return request.horizon_us
+
+
 def _no_answer(query: types_pb2.Query) -> Refused:
     """Why there is nothing to read."""
+    if query.note:
+        return Refused("cancelled", f"cancelled by {query.note}", "ask again for what the new policy allows")
     if query.state == types_pb2.QUERY_STATE_CANCELLED:
         return Refused("cancelled", "the query was cancelled; there will be no answer", "submit it again")
     if query.state == types_pb2.QUERY_STATE_FAILED:

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """Of a SELECT without CONSUMING, when the request names none."""
     slot_cores: Annotated[int, Field(ge=0)] | None = None
     """Cores that slotted work has to itself; by default half of what the server may use."""
+    window_delay_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """From the END of a window in the future until it runs on what is stored by then, whatever that is."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 64 * 1024
     """Largest text of a query."""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from privid import ledger
 from privid.engine.errors import EngineError
 from privid.rpc.v1 import types_pb2
+from privid.server.convert import refusal_message
 from privid.server.errors import Refused
 from query_lang.errors import QueryError
 
@@ -46,6 +47,7 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "unknown_query": PublicError(grpc.StatusCode.NOT_FOUND, "No such query of yours."),
     "not_cancellable": PublicError(_STATE, "The query has an answer already, or was cancelled before."),
     "not_visible": PublicError(_STATE, "The answer's public time has not come."),
+    "several_answers": PublicError(_STATE, "Each window of a query with EVERY has an answer of its own."),
     "cancelled": PublicError(_STATE, "The query was cancelled; there will be no answer."),
     "query_failed": PublicError(grpc.StatusCode.INTERNAL, "The system failed while answering; the charge stays."),
     "engine": PublicError(_STATE, "The request cannot be carried out."),
@@ -62,6 +64,7 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "no_policy": PublicError(_STATE, "The camera has no policy, so nothing can be asked of it."),
     "unknown_mask": PublicError(_INVALID, "The camera's policy has no such mask."),
     "policy_changed": PublicError(grpc.StatusCode.ABORTED, "A policy changed while the query was planned."),
+    "record_differs": PublicError(_STATE, "The ledger knows a query that is to be imported with other charges."),
     "request_id_reused": PublicError(
         grpc.StatusCode.ALREADY_EXISTS, "The request id belongs to another query of the same analyst."
     ),
@@ -82,9 +85,11 @@ _LEDGER_CODES: Mapping[type[ledger.LedgerError], str] = {
     ledger.PictureChanged: "invalid_policy",
     ledger.PolicyChanged: "policy_changed",
     ledger.PolicyOverspent: "stale_preview",
+    ledger.RecordDiffers: "record_differs",
     ledger.RequestIdReused: "request_id_reused",
     ledger.SchemeChanged: "invalid_policy",
     ledger.StalePreview: "stale_preview",
+    ledger.UnknownAnalyst: "unknown_analyst",
     ledger.UnknownCamera: "unknown_camera",
     ledger.UnknownMask: "unknown_mask",
     ledger.UnknownQuery: "unknown_query",
@@ -129,15 +134,7 @@ def _budget(refused: ledger.BudgetExceeded) -> Translated:
         begin_us, end_us = refused.admissible_window
         answer.error.admissible_window.CopyFrom(types_pb2.Interval(from_us=begin_us, to_us=end_us))
     for refusal in refused.refusals:
-        answer.error.refusals.append(
-            types_pb2.Refusal(
-                camera=refusal.camera,
-                from_us=refusal.from_us,
-                to_us=refusal.to_us,
-                left_nano=refusal.left_nano,
-                asked_nano=refusal.asked_nano,
-            )
-        )
+        answer.error.refusals.append(refusal_message(refusal))
         if answer.error.ByteSize() > _MAX_ERROR_BYTES:
             del answer.error.refusals[-1]
             break
