@@ -7,7 +7,7 @@ of it: an owner who wants to notice that keeps `Head` elsewhere now and then, an
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -90,33 +90,47 @@ def writer(clock: Callable[[], int]) -> Callable[[sa.Connection, str, str, Mappi
     return write
 
 
-def entries(connection: sa.Connection, after: int = 0, limit: int = _BATCH) -> tuple[Entry, ...]:
-    """Up to `limit` entries with numbers above `after`, in order."""
-    rows = connection.execute(
-        sa.select(audit_log).where(audit_log.c.seq > after).order_by(audit_log.c.seq).limit(limit)
-    )
-    return tuple(Entry(**row) for row in rows.mappings())
+def entries(
+    connection: sa.Connection, after: int = 0, limit: int = _BATCH, *, newest: bool = False, kinds: Iterable[str] = ()
+) -> tuple[Entry, ...]:
+    """Up to `limit` entries with numbers above `after`, in order, or the newest first.
+
+    `kinds` keeps some of them: events (`query.refused`), or all events of what stands before the dot (`query`).
+    """
+    number, event = audit_log.c.seq, audit_log.c.event
+    query = sa.select(audit_log).where(number > after).order_by(number.desc() if newest else number).limit(limit)
+    wanted = [sa.or_(event == kind, event.startswith(f"{kind}.", autoescape=True)) for kind in kinds]
+    if wanted:
+        query = query.where(sa.or_(*wanted))
+    return tuple(Entry(**row) for row in connection.execute(query).mappings())
+
+
+def head(connection: sa.Connection) -> Head:
+    """Of the log as it is."""
+    return Head(*connection.execute(_HEAD).one())
 
 
 def verify(connection: sa.Connection, known: Head | None = None) -> AuditReport:
-    """Read the whole log and compare every entry with its hash, the one before it, and the head.
-
-    With `known`, a head that was kept elsewhere, the log must also contain exactly that entry. Use a connection from
-    `reading`, so that the log stands still.
-    """
+    """Check the whole log against its head. Use a connection from `reading`, so that the log stands still."""
     noted = connection.execute(_HEAD).first()
     if noted is None:
         return AuditReport(
             Head(0, GENESIS), 1, "and all after it may be missing or replaced: the head of the log is gone"
         )
-    head = Head(*noted)
+    return check(_all(connection), Head(*noted), known)
+
+
+def check(log: Iterable[Entry], head: Head, known: Head | None = None) -> AuditReport:
+    """Compare every entry with its hash, the one before it, and the head.
+
+    With `known`, a head that was kept elsewhere, the log must also contain exactly that entry.
+    """
     previous, seq = GENESIS, 0
-    while batch := entries(connection, seq or _BEFORE_ALL):
-        for entry in batch:
-            seq += 1
-            if problem := _problem(entry, seq, previous, known):
-                return AuditReport(head, seq, problem)
-            previous = entry.hash
+    for entry in log:
+        seq += 1
+        if problem := _problem(entry, seq, previous, known):
+            return AuditReport(head, seq, problem)
+        previous = entry.hash
     if seq < head.entries:
         return AuditReport(head, seq + 1, f"is missing: the log ends at {seq} but had {head.entries} entries")
     if Head(seq, previous) != head:
@@ -126,6 +140,13 @@ def verify(connection: sa.Connection, known: Head | None = None) -> AuditReport:
     if known is not None and seq < known.entries:
         return AuditReport(head, seq + 1, f"is missing: the log had {known.entries} entries when its head was noted")
     return AuditReport(head)
+
+
+def _all(connection: sa.Connection) -> Iterator[Entry]:
+    seq = _BEFORE_ALL
+    while batch := entries(connection, seq):
+        yield from batch
+        seq = batch[-1].seq
 
 
 def _problem(entry: Entry, seq: int, previous: str, known: Head | None) -> str | None:

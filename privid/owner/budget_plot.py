@@ -94,7 +94,8 @@ def save_picture(curves: Iterable[BudgetCurve], path: Path) -> None:
             axes.set_ylim(min(0.0, *values) * 1.05, whole * 1.12)
             axes.set_ylabel("epsilon left")
             axes.set_title(f"{curve.camera}: privacy budget over time (UTC)", loc="left", fontsize=10)
-            axes.legend(loc="lower right", fontsize=8, framealpha=0.9)
+            # Above the panel: wherever the curve is, it is not there.
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False)
         figure.savefig(path, format="png", dpi=110)
 
 

@@ -2,20 +2,55 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 
 from privid.domain.policy import CameraPolicy
+from privid.engine.lanes import Lanes
+from privid.ledger.archive import Archive, Taken
+from privid.ledger.audit import Head
 from privid.rpc.convert import policy_message, policy_value
 from privid.rpc.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+from privid.server.audits import AuditDesk
 from privid.server.cameras import Cameras
-from privid.server.convert import analyst_message, camera_message, executable_message, limit_of, query_message
+from privid.server.clock import Clock
+from privid.server.convert import (
+    analyst_message,
+    camera_message,
+    entry_message,
+    executable_message,
+    forecast_message,
+    head_message,
+    limit_of,
+    query_message,
+    record_message,
+    record_value,
+)
 from privid.server.errors import Refused
 from privid.server.executables import ExecutableStore
+from privid.server.forecast import Forecaster
 from privid.server.guard import Context, caller
 from privid.server.people import People
 from privid.server.policies import PolicyChange, PolicyDesk
 from privid.server.ports import QueryEngine
-from privid.server.queries import Queries
+from privid.server.queries import Queries, QueryRow
 from privid.server.settings import Settings
+
+_ACTIVITY = ("query.reserved", "query.shared", "query.refused", "query.cancelled", "series")
+"""Nothing that tells when an answer was ready."""
+_MOST_UNFINISHED = 100
+_MOST_SOURCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What only owners ask for. `lanes` are the cores that this server has."""
+
+    forecaster: Forecaster
+    audits: AuditDesk
+    archive: Archive
+    lanes: Lanes
+    clock: Clock
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
@@ -29,6 +64,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         people: People,
         executables: ExecutableStore,
         queries: Queries,
+        office: Office,
         settings: Settings,
     ) -> None:
         self._engine = engine
@@ -37,6 +73,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self._people = people
         self._executables = executables
         self._queries = queries
+        self._office = office
         self._settings = settings
 
     async def AddCamera(self, request: admin_pb2.AddCameraRequest, context: Context) -> admin_pb2.AddCameraResponse:
@@ -60,11 +97,16 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             policies=_policy_messages(policies), default_epsilon_nano=self._settings.default_epsilon_nano
         )
 
+    async def GetPicture(self, request: admin_pb2.GetPictureRequest, context: Context) -> admin_pb2.GetPictureResponse:
+        """By its SHA-256."""
+        content = await asyncio.to_thread(self._policies.picture, request.sha256)
+        return admin_pb2.GetPictureResponse(content=content)
+
     async def PreviewPolicies(
         self, request: admin_pb2.PreviewPoliciesRequest, context: Context
     ) -> admin_pb2.PreviewPoliciesResponse:
         """Changes nothing."""
-        preview = await asyncio.to_thread(self._policies.preview, _proposals(request.policies))
+        preview = await asyncio.to_thread(self._policies.preview, _proposals(request.policies), request.pictures)
         return admin_pb2.PreviewPoliciesResponse(
             changes=[_change_message(change) for change in preview.changes], confirmation=preview.confirmation
         )
@@ -74,7 +116,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.ApplyPoliciesResponse:
         """All or nothing."""
         applied = await asyncio.to_thread(
-            self._policies.apply, _actor(), _proposals(request.policies), request.confirmation
+            self._policies.apply, _actor(), _proposals(request.policies), request.confirmation, request.pictures
         )
         return admin_pb2.ApplyPoliciesResponse(policies=_policy_messages(applied))
 
@@ -105,6 +147,51 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         analyst = await asyncio.to_thread(self._people.grant, _actor(), request.analyst, request.add, request.remove)
         return admin_pb2.GrantCamerasResponse(analyst=analyst_message(analyst))
 
+    async def GetAnalyst(self, request: admin_pb2.GetAnalystRequest, context: Context) -> admin_pb2.GetAnalystResponse:
+        """With what they have taken from each camera."""
+
+        def read() -> admin_pb2.GetAnalystResponse:
+            return admin_pb2.GetAnalystResponse(
+                analyst=analyst_message(self._people.named(request.name)),
+                spending=[
+                    admin_pb2.AnalystSpending(
+                        camera=taken.camera, queries=taken.queries, spent_max_nano=taken.spent_max_nano
+                    )
+                    for taken in self._people.spending(request.name)
+                ],
+            )
+
+        return await asyncio.to_thread(read)
+
+    async def LimitAnalyst(
+        self, request: admin_pb2.LimitAnalystRequest, context: Context
+    ) -> admin_pb2.LimitAnalystResponse:
+        """For queries from now on."""
+        limit = request.epsilon_limit_nano if request.HasField("epsilon_limit_nano") else None
+        analyst = await asyncio.to_thread(self._people.limit, _actor(), request.name, limit)
+        return admin_pb2.LimitAnalystResponse(analyst=analyst_message(analyst))
+
+    async def RotateToken(
+        self, request: admin_pb2.RotateTokenRequest, context: Context
+    ) -> admin_pb2.RotateTokenResponse:
+        """The only time that the token is told."""
+        analyst, token = await asyncio.to_thread(self._people.rotate, _actor(), request.name)
+        return admin_pb2.RotateTokenResponse(analyst=analyst_message(analyst), token=token)
+
+    async def GetForecast(
+        self, request: admin_pb2.GetForecastRequest, context: Context
+    ) -> admin_pb2.GetForecastResponse:
+        """Public arithmetic over the ledger."""
+        epsilon = (
+            request.default_epsilon_nano
+            if request.HasField("default_epsilon_nano")
+            else self._settings.default_epsilon_nano
+        )
+        view = await asyncio.to_thread(
+            self._office.forecaster.forecast, request.camera, request.days, request.text, epsilon
+        )
+        return forecast_message(view)
+
     async def GetBudget(self, request: admin_pb2.GetBudgetRequest, context: Context) -> admin_pb2.GetBudgetResponse:
         """A step function."""
         view = await asyncio.to_thread(
@@ -132,13 +219,42 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         limit = limit_of(request.limit)
 
         def read() -> list[types_pb2.Query]:
-            analyst = self._people.named(request.analyst).id if request.analyst else None
-            return [
-                query_message(self._engine.status(row.query_id), text=row.text, analyst=row.analyst)
-                for row in self._queries.newest(limit, analyst_id=analyst)
-            ]
+            rows = self._queries.newest(
+                None if request.state else limit,
+                analyst_id=self._people.named(request.analyst).id if request.analyst else None,
+                camera=request.camera,
+                since_us=request.since_us if request.HasField("since_us") else None,
+            )
+            shown = map(self._query, rows)
+            # States follow public times: they are not in the table.
+            return list(islice((query for query in shown if request.state in (0, query.state)), limit))
 
         return admin_pb2.ListAllQueriesResponse(queries=await asyncio.to_thread(read))
+
+    async def GetAnyQuery(
+        self, request: admin_pb2.GetAnyQueryRequest, context: Context
+    ) -> admin_pb2.GetAnyQueryResponse:
+        """With its explain document."""
+
+        def read() -> admin_pb2.GetAnyQueryResponse:
+            row = self._queries.any(request.query_id)
+            return admin_pb2.GetAnyQueryResponse(query=self._query(row), document=self._queries.document(row.query_id))
+
+        return await asyncio.to_thread(read)
+
+    async def CancelAnyQuery(
+        self, request: admin_pb2.CancelAnyQueryRequest, context: Context
+    ) -> admin_pb2.CancelAnyQueryResponse:
+        """Gives back what has not started."""
+
+        def cancel() -> admin_pb2.CancelAnyQueryResponse:
+            row = self._queries.any(request.query_id)
+            self._engine.cancel(row.query_id, _actor())
+            return admin_pb2.CancelAnyQueryResponse(
+                query=self._query(row), refunded=self._queries.refunded(row.query_id)
+            )
+
+        return await asyncio.to_thread(cancel)
 
     async def ListAllExecutables(
         self, request: admin_pb2.ListAllExecutablesRequest, context: Context
@@ -148,6 +264,78 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.ListAllExecutablesResponse(
             executables=[executable_message(row, for_owner=True) for row in rows]
         )
+
+    async def GetPolicyHistory(
+        self, request: admin_pb2.GetPolicyHistoryRequest, context: Context
+    ) -> admin_pb2.GetPolicyHistoryResponse:
+        """As the ledger keeps them."""
+        versions = await asyncio.to_thread(self._policies.history, request.camera)
+        return admin_pb2.GetPolicyHistoryResponse(versions=map(policy_message, versions))
+
+    async def GetActivity(
+        self, request: admin_pb2.GetActivityRequest, context: Context
+    ) -> admin_pb2.GetActivityResponse:
+        """Public times only, as analysts see them."""
+        limit = limit_of(request.recent)
+
+        def read() -> admin_pb2.GetActivityResponse:
+            recent, _ = self._office.audits.entries(0, limit, newest=True, events=_ACTIVITY)
+            return admin_pb2.GetActivityResponse(
+                now_us=self._office.clock(),
+                slot_cores=len(self._office.lanes.slotted),
+                shared_cores=len(self._office.lanes.shared),
+                queries=map(self._query, self._queries.unfinished(_MOST_UNFINISHED)),
+                recent=map(entry_message, recent),
+            )
+
+        return await asyncio.to_thread(read)
+
+    async def ListAudit(self, request: admin_pb2.ListAuditRequest, context: Context) -> admin_pb2.ListAuditResponse:
+        """As written."""
+        entries, head = await asyncio.to_thread(
+            self._office.audits.entries,
+            request.after,
+            limit_of(request.limit),
+            newest=request.newest,
+            events=[request.event] if request.event else [],
+        )
+        return admin_pb2.ListAuditResponse(entries=map(entry_message, entries), head=head_message(head))
+
+    async def VerifyAudit(
+        self, request: admin_pb2.VerifyAuditRequest, context: Context
+    ) -> admin_pb2.VerifyAuditResponse:
+        """The first entry that is not as it was written."""
+        known = Head(request.known.entries, request.known.hash) if request.HasField("known") else None
+        report = await asyncio.to_thread(self._office.audits.verify, known)
+        return admin_pb2.VerifyAuditResponse(
+            head=head_message(report.head), problem=report.problem or "", seq=report.seq or 0
+        )
+
+    async def ExportLedger(
+        self, request: admin_pb2.ExportLedgerRequest, context: Context
+    ) -> admin_pb2.ExportLedgerResponse:
+        """A page."""
+        records = await asyncio.to_thread(self._office.archive.page, (request.after_us, request.after_id))
+        return admin_pb2.ExportLedgerResponse(records=map(record_message, records))
+
+    async def ImportLedger(
+        self, request: admin_pb2.ImportLedgerRequest, context: Context
+    ) -> admin_pb2.ImportLedgerResponse:
+        """All of these records or none."""
+        records = [record_value(message) for message in request.records]
+        actor = _actor()
+
+        def take() -> Taken:
+            archive = self._office.archive
+            if request.preview:
+                return archive.preview(records)
+            return archive.take(records, actor=actor, source=request.source[:_MOST_SOURCE])
+
+        taken = await asyncio.to_thread(take)
+        return admin_pb2.ImportLedgerResponse(added=len(taken.added), known=taken.known)
+
+    def _query(self, row: QueryRow) -> types_pb2.Query:
+        return query_message(self._engine.status(row.query_id), text=row.text, analyst=row.analyst)
 
 
 def _actor() -> str:

@@ -13,13 +13,18 @@ import structlog
 
 from privid.database.connect import open_database
 from privid.domain.home import Home
+from privid.domain.units import SECOND
+from privid.engine.lanes import Lanes
 from privid.ledger import Ledger, Policies
-from privid.server.admin_service import AdminService
+from privid.ledger.archive import Archive
+from privid.server.admin_service import AdminService, Office
+from privid.server.audits import AuditDesk
 from privid.server.auth import Authenticator, ensure_owner
 from privid.server.cameras import Cameras
 from privid.server.clock import Clock, system_clock
 from privid.server.endpoints import analysts_endpoint, owners_endpoint
 from privid.server.executables import ExecutableStore
+from privid.server.forecast import Forecaster
 from privid.server.people import People
 from privid.server.policies import PolicyDesk
 from privid.server.ports import QueryEngine
@@ -27,6 +32,7 @@ from privid.server.queries import Queries
 from privid.server.query_service import QueryService
 from privid.server.settings import Settings
 from privid.video.catalog import Catalog
+from privid.video.pictures import PictureStore
 
 _THREADS = 16
 _GRACE_SECONDS = 5.0
@@ -46,6 +52,7 @@ class Parts:
     engine: QueryEngine
     ledger: Ledger
     policies: Policies
+    lanes: Lanes
     clock: Clock
 
 
@@ -74,7 +81,6 @@ def wire(settings: Settings) -> Parts:
     The process keeps to the shared cores from here on, and so does every thread and child that does not say otherwise.
     """
     # Here and not above: whoever serves with another engine (tests do) needs neither DuckDB nor workers.
-    from privid.engine.lanes import Lanes
     from privid.engine.service import Engine
 
     home = Home(settings.home)
@@ -82,11 +88,13 @@ def wire(settings: Settings) -> Parts:
     os.sched_setaffinity(0, lanes.shared)
     database = open_database(settings.database_url or home.database)
     ledger = Ledger(database, system_clock)
+    engine = Engine(home, database, ledger, lanes, system_clock, round(settings.window_delay_seconds * SECOND))
     return Parts(
         database=database,
-        engine=Engine(home, database, ledger, lanes, system_clock),
+        engine=engine,
         ledger=ledger,
-        policies=Policies(database, system_clock),
+        policies=Policies(database, system_clock, engine.renew),
+        lanes=lanes,
         clock=system_clock,
     )
 
@@ -123,10 +131,17 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
         AdminService(
             parts.engine,
             cameras,
-            PolicyDesk(parts.policies, Catalog(parts.database)),
+            PolicyDesk(parts.policies, Catalog(parts.database), PictureStore(home.pictures)),
             people,
             executables,
             queries,
+            Office(
+                Forecaster(parts.database, parts.clock, cameras, parts.ledger, parts.engine),
+                AuditDesk(parts.database),
+                Archive(parts.database, parts.clock),
+                parts.lanes,
+                parts.clock,
+            ),
             settings,
         ),
         authenticator,

@@ -7,7 +7,10 @@ import sqlalchemy as sa
 
 from privid.database import schema
 from privid.database.transactions import reading, write
+from privid.domain.intervals import StepFunction
 from privid.ledger import audit
+from privid.ledger.limits import paid_by
+from privid.ledger.usage import usage
 from privid.server.auth import new_token, token_hash
 from privid.server.clock import Clock
 from privid.server.errors import Refused
@@ -16,7 +19,10 @@ from privid.server.names import check_analyst_name
 
 @dataclass(frozen=True, slots=True)
 class Analyst:
-    """An analyst as the owner sees them. `epsilon_limit_nano`: most that one query may ask for; None: no limit."""
+    """An analyst as the owner sees them.
+
+    `epsilon_limit_nano`: most that all their queries may take from any moment of a camera; None: no limit.
+    """
 
     id: int
     name: str
@@ -24,6 +30,15 @@ class Analyst:
     epsilon_limit_nano: int | None
     created_us: int
     revoked_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What an analyst's queries have taken from one camera: the most from any moment, by so many charged queries."""
+
+    camera: str
+    queries: int
+    spent_max_nano: int
 
 
 class People:
@@ -36,8 +51,7 @@ class People:
     def add(self, actor: str, name: str, cameras: Iterable[str], epsilon_limit_nano: int | None) -> tuple[Analyst, str]:
         """A new analyst and their token, which is told this once. Raises Refused."""
         check_analyst_name(name)
-        if epsilon_limit_nano is not None and epsilon_limit_nano <= 0:
-            raise Refused("invalid_request", "an analyst's limit must be more than 0", "leave it out for no limit")
+        _check_limit(epsilon_limit_nano)
         wanted = sorted(set(cameras))
         token = new_token()
         table = schema.analysts
@@ -92,7 +106,11 @@ class People:
         def update(connection: sa.Connection) -> Analyst:
             analyst = _load(connection, name)
             if analyst.revoked_us is not None:
-                raise Refused("invalid_request", f"{name} has been revoked", "add a new analyst")
+                raise Refused(
+                    "invalid_request",
+                    f"{name} has been revoked",
+                    f"let them in again: privid-admin analyst rotate {name}",
+                )
             _camera_ids(connection, removed)
             for camera, camera_id in zip(added, _camera_ids(connection, added), strict=True):
                 if camera not in analyst.cameras:
@@ -112,6 +130,59 @@ class People:
 
         return write(self._engine, update)
 
+    def limit(self, actor: str, name: str, epsilon_limit_nano: int | None) -> Analyst:
+        """Change how much of every moment an analyst may take; None: no limit of their own. Raises Refused.
+
+        What they have taken already stays; the ledger looks at the limit when it admits their next query.
+        """
+        _check_limit(epsilon_limit_nano)
+        table = schema.analysts
+
+        def update(connection: sa.Connection) -> Analyst:
+            analyst = _load(connection, name)
+            connection.execute(
+                table.update().where(table.c.id == analyst.id).values(epsilon_limit_nano=epsilon_limit_nano)
+            )
+            document = {"analyst": name, "epsilon_limit_nano": epsilon_limit_nano}
+            audit.append(connection, self._clock(), actor, "analyst.limited", document)
+            return _load(connection, name)
+
+        return write(self._engine, update)
+
+    def rotate(self, actor: str, name: str) -> tuple[Analyst, str]:
+        """A new token, told this once; the old one ends. Whoever was revoked is let in again. Raises Refused."""
+        token = new_token()
+        table = schema.analysts
+
+        def update(connection: sa.Connection) -> Analyst:
+            analyst = _load(connection, name)
+            connection.execute(
+                table.update().where(table.c.id == analyst.id).values(token_hash=token_hash(token), revoked_us=None)
+            )
+            document = {"analyst": name, "was_revoked": analyst.revoked_us is not None}
+            audit.append(connection, self._clock(), actor, "analyst.token_rotated", document)
+            return _load(connection, name)
+
+        return write(self._engine, update), token
+
+    def spending(self, name: str) -> tuple[Spending, ...]:
+        """What an analyst has taken, by camera; cameras of which nothing was taken are left out. Raises Refused."""
+        with reading(self._engine) as connection:
+            analyst = _load(connection, name)
+            charged = connection.scalars(
+                sa.select(schema.cameras.c.name)
+                .join(schema.charges, schema.charges.c.camera_id == schema.cameras.c.id)
+                .where(paid_by(analyst.id), schema.charges.c.refunded_us.is_(None))
+                .distinct()
+                .order_by(schema.cameras.c.name)
+            ).all()
+            found = []
+            for camera in charged:
+                taken = list(usage(connection, camera, schema.queries.c.analyst_id == analyst.id))
+                together = StepFunction.total(one.spent for one in taken)
+                found.append(Spending(camera, len(taken), together.maximum()))
+            return tuple(found)
+
     def all(self) -> tuple[Analyst, ...]:
         """Every analyst, by name."""
         table = schema.analysts
@@ -123,6 +194,11 @@ class People:
         """One analyst. Raises Refused."""
         with reading(self._engine) as connection:
             return _load(connection, name)
+
+
+def _check_limit(epsilon_limit_nano: int | None) -> None:
+    if epsilon_limit_nano is not None and epsilon_limit_nano <= 0:
+        raise Refused("invalid_request", "an analyst's limit must be more than 0", "leave it out for no limit")
 
 
 def _camera_ids(connection: sa.Connection, names: Iterable[str]) -> list[int]:

@@ -15,13 +15,17 @@ import sqlalchemy as sa
 from privid.database import schema
 from privid.database.connect import open_database
 from privid.database.transactions import write
+from privid.domain.budget import Charge, Grid, Loss
 from privid.domain.home import Home
 from privid.domain.release import Estimate, Release, Table
 from privid.domain.units import SECOND
 from privid.engine.errors import NotCancellable, UnknownQuery
+from privid.engine.lanes import Lanes
 from privid.ledger import Ledger, Policies
+from privid.ledger.values import Place
 from privid.server.app import Addresses, Parts, serve
 from privid.server.clock import system_clock
+from privid.server.ports import Standing
 from privid.server.settings import Settings
 
 DOCUMENT: Mapping[str, Any] = {
@@ -34,6 +38,10 @@ DOCUMENT: Mapping[str, Any] = {
     "admissible_epsilon": 0.65,
     "refusals": [],
 }
+
+
+START_US = 1_796_112_000 * SECOND
+"""2026-12-01T08:00:00Z: where what the pretended engine prices begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,9 @@ class PretendedQuery:
     starts_us: int
     visible_us: int
     epsilon_nano: Mapping[str, int]
+    standing: Standing | None = None
+    place: Place | None = None
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -74,14 +85,29 @@ class PretendedEngine:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _requests: dict[tuple[int, str], str] = field(default_factory=dict)
 
-    def explain(self, analyst_id: int, text: str, default_epsilon_nano: int) -> Mapping[str, Any]:
+    def explain(
+        self, analyst_id: int, text: str, default_epsilon_nano: int, horizon_us: int | None = None
+    ) -> Mapping[str, Any]:
         """Always the same document, with the text as it arrived."""
-        self._call("explain")
+        self._call("explain" if horizon_us is None else f"explain up to {horizon_us}")
         return {**DOCUMENT, "canonical": text, "asked": [analyst_id, default_epsilon_nano]}
 
-    def submit(self, analyst_id: int, request_id: str, text: str, default_epsilon_nano: int) -> Outcome:
+    def price(self, text: str, default_epsilon_nano: int) -> tuple[Charge, ...]:  # noqa: ARG002 - always the same
+        """Half the default epsilon, under a policy of 30 s, from ten minutes of plaza."""
+        self._call("price")
+        grid = Grid(START_US, 5 * SECOND, 5 * SECOND, 120)
+        return (Charge("plaza", (Loss("none", default_epsilon_nano // 14, None, grid),)),)
+
+    def submit(
+        self,
+        analyst_id: int,
+        request_id: str,
+        text: str,
+        default_epsilon_nano: int,
+        horizon_us: int | None = None,
+    ) -> Outcome:
         """A query that is released `duration_us` later."""
-        self._call("submit")
+        self._call("submit" if horizon_us is None else f"submit up to {horizon_us}")
         if (known := self._requests.get((analyst_id, request_id))) is not None:
             return Outcome(known, existing=True, shared=False)
         query_id = f"q{next(self._numbers)}"
@@ -101,6 +127,11 @@ class PretendedEngine:
         if query.state == "running" and self.clock() >= query.visible_us:
             query.state = "released"
         return query
+
+    def windows(self, query_id: str) -> tuple[PretendedQuery, ...]:
+        """No query has any."""
+        self.status(query_id)
+        return ()
 
     def result(self, query_id: str) -> Release | None:
         """One table with one noisy and one public column."""
@@ -180,7 +211,14 @@ def running_server(root: Path, **settings: Any) -> Iterator[RunningServer]:
     chosen = Settings(home=root, **(defaults | settings))
     database = open_database(home.database)
     engine = PretendedEngine(database)
-    parts = Parts(database, engine, Ledger(database, system_clock), Policies(database, system_clock), system_clock)
+    parts = Parts(
+        database,
+        engine,
+        Ledger(database, system_clock),
+        Policies(database, system_clock),
+        Lanes((1,), (0,)),
+        system_clock,
+    )
     started: list[Addresses] = []
     ready = threading.Event()
     failure: list[BaseException] = []

@@ -163,7 +163,7 @@ def test_analysts_are_granted_and_revoked(analyst):
         "cameras"
     ] == ["plaza"]
     assert analyst("privid-admin", "analyst", "grant", "guest")[0] == 2
-    assert document(analyst("privid-admin", "analyst", "revoke", "guest", "--json"))["revoked_us"]
+    assert document(analyst("privid-admin", "analyst", "revoke", "guest", "--yes", "--json"))["revoked_us"]
     status, out, _ = analyst("privid-admin", "analyst", "list")
     assert status == 0
     assert "guest" in out
