@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from privid.database.schema import cameras, charges, policies, queries, reservations, standing
+from privid.database.schema import IS_LIVE, cameras, charges, policies, queries, reservations, standing
 from privid.domain.budget import Charge, joined
 from privid.domain.intervals import StepFunction
 from privid.domain.policy import CameraPolicy
@@ -59,14 +59,16 @@ class Renewal:
         self._ended: list[tuple[Work, str]] = []
         self._version = f"policy version {book.policy.version} of {book.camera}"
         in_force = {camera: known.policy for camera, known in self._books.items()}
-        candidates = []
+        candidates: dict[str, _Candidate] = {}
         for work in listing.unfinished(connection, reservations.c.id.in_(waiting(book.camera_id))):
             planned = renew(work, in_force)
             if isinstance(planned, str):
                 self._ended.append((work, f"{self._version}: {planned}"))
+            elif planned.cache_key in candidates or self._asked(planned.cache_key):
+                self._ended.append((work, f"{self._version}: another window asks the same now"))
             else:
-                candidates.append(_Candidate(work, planned))
-        self._admit(candidates)
+                candidates[planned.cache_key] = _Candidate(work, planned)
+        self._admit(list(candidates.values()))
 
     @property
     def kept(self) -> int:
@@ -93,6 +95,11 @@ class Renewal:
             self._rewrite(some)
         for some_ended in _batches(self._ended):
             self._end(some_ended, now_us)
+
+    def _asked(self, cache_key: str) -> bool:
+        """Whether there is an answer to this question, or will be; keys name policy versions, so it is rare."""
+        same = sa.select(reservations.c.id).where(reservations.c.cache_key == cache_key, IS_LIVE)
+        return self._connection.scalar(same) is not None
 
     def _admit(self, candidates: Sequence[_Candidate]) -> None:
         """Admit these in their order. All together if they fit together, which is the same: no charge is negative."""
