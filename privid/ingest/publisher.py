@@ -4,13 +4,13 @@ Syncing a file and committing a row can take long; a camera must not wait for it
 full, the database is away) stays where it was recorded, and is tried again with the next one.
 """
 
-import logging
 import threading
 from collections import deque
 from pathlib import Path
 from types import TracebackType
 
 import sqlalchemy as sa
+import structlog
 
 from privid.ingest.fragments import Finished
 from privid.ingest.state import CameraState
@@ -18,7 +18,7 @@ from privid.video.catalog import Catalog, Gap, NewSegment
 from privid.video.errors import StoreFailure, TimeConflict
 from privid.video.store import SegmentStore, Staging, segment_path
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("privid.ingest")
 
 _RETRY_SECONDS = 5.0
 CONFLICT = ".conflict"
@@ -85,7 +85,7 @@ class Publisher:
                 self._publish(entry)
         except (OSError, StoreFailure, sa.exc.SQLAlchemyError) as error:
             self._state.store_error = _in_words(error)
-            _log.error("camera %s: the store does not take what is recorded: %s", self._state.camera, _in_words(error))
+            _log.error("cannot store what is recorded", camera=self._state.camera, error=_in_words(error))
             return False
         self._state.store_error = None
         return True
@@ -98,7 +98,7 @@ class Publisher:
             aside = finished.file.with_name(finished.file.name + CONFLICT)
             finished.file.rename(aside)
             self._state.conflicts += 1
-            _log.error("camera %s: %s; what was recorded is kept as %s", self._state.camera, error, aside.name)
+            _log.error("time is taken", camera=self._state.camera, error=str(error), kept_as=aside.name)
             return
         self._state.segments += 1
         self._state.frames += len(finished.index)

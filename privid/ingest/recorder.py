@@ -4,7 +4,6 @@ connecting -> recording -> (failure) -> waiting -> connecting ... Each has a thr
 the others but the disk and the database, which a second thread writes (see `privid.ingest.publisher`).
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import av
 import sqlalchemy as sa
+import structlog
 
 from privid.domain.units import SECOND
 from privid.ingest.backoff import Backoff
@@ -28,7 +28,7 @@ from privid.video.catalog import Catalog
 from privid.video.errors import StoreFailure, VideoError
 from privid.video.store import SegmentStore
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("privid.ingest")
 
 _AT_ONCE = frozenset({"clock set", "picture changed", "time jumped"})
 """Nothing is wrong with the camera: a new run begins without a wait."""
@@ -76,7 +76,7 @@ class Recorder:
                         self._attempt(station)
             except (StoreFailure, VideoError, OSError, sa.exc.SQLAlchemyError) as error:
                 state.store_error = str(getattr(error, "orig", None) or error).splitlines()[0]
-                _log.error("camera %s cannot be recorded: %s", state.camera, state.store_error)
+                _log.error("cannot record", camera=state.camera, error=state.store_error)
                 state.enter("waiting", recording.clock.now_us(), "store failed")
                 self._stop.wait(self._backoff.wait_us() / SECOND)
         state.enter("stopped", recording.clock.now_us())
@@ -93,7 +93,7 @@ class Recorder:
                 continue
             if follower is not None and int(follower.stem) < found.end_us:
                 found = found.ending_at(int(follower.stem))
-            _log.warning("camera %s: %d frames saved from a recording cut off", state.camera, len(found.index))
+            _log.warning("saved from a recording cut off", camera=state.camera, frames=len(found.index))
             publisher.submit(found)
             ends.append(found.end_us)
         outage = Outage(publisher)
@@ -120,7 +120,8 @@ class Recorder:
             if self._stop.is_set():
                 return
             state.failed(reason)
-            (_log.error if reason == DISK_FULL else _log.warning)("camera %s: %s", state.camera, failure)
+            log = _log.error if reason == DISK_FULL else _log.warning
+            log("no video", camera=state.camera, reason=str(failure))
         now = clock.now_us()
         state.gaps += station.outage.begin(station.floor_us or now, reason, now)
         if reason == DISK_FULL:

@@ -1,9 +1,10 @@
 """What one connection to a camera delivers without a break: from packets to finished segment files."""
 
-import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from privid.domain.units import SECOND, isoformat
 from privid.ingest.clock import Timeline, WallClock
@@ -15,7 +16,7 @@ from privid.ingest.outage import Outage
 from privid.ingest.publisher import Publisher
 from privid.ingest.state import CameraState
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("privid.ingest")
 
 STOPPED = "recorder stopped"
 DISK_FULL = "disk full"
@@ -110,8 +111,7 @@ class Run:
             if not self._is_behind:
                 self._is_behind = True
                 station.state.enter("waiting", station.clock.now_us(), "clock behind")
-                until = isoformat(station.floor_us)
-                _log.error("camera %s: there is video until %s: none is recorded before", station.state.camera, until)
+                _log.error("there is video of now already", camera=station.state.camera, until=isoformat(station.floor_us))
             return
         begin = int(times[0])
         if cut and self._writer is not None:

@@ -237,8 +237,10 @@ class Catalog:
             found = sa.select(table.id).where(table.camera_id == camera_id, table.begin_us == begin_us)
             return connection.scalar(found) is not None
 
-    def oldest(self, camera: str | None = None, *, before_us: int | None = None, limit: int = 500) -> list[Stored]:
-        """The oldest segments, of one camera or of all; with `before_us`, those that have ended by then."""
+    def oldest(
+        self, camera: str | None = None, *, before_us: int | None = None, after: Stored | None = None, limit: int = 500
+    ) -> list[Stored]:
+        """The oldest segments, of one camera or of all, that come after `after` and have ended by `before_us`."""
         table = schema.segments.c
         query = (
             sa.select(table.id, schema.cameras.c.name, table.path, table.begin_us, table.end_us, table.size_bytes)
@@ -250,6 +252,8 @@ class Catalog:
             query = query.where(schema.cameras.c.name == camera)
         if before_us is not None:
             query = query.where(table.end_us <= before_us)
+        if after is not None:
+            query = query.where(sa.tuple_(table.begin_us, table.id) > (after.begin_us, after.id))
         with reading(self._engine) as connection:
             return [Stored(*row) for row in connection.execute(query)]
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import av
 import pytest
+from structlog.testing import capture_logs
 
 from privid.database.connect import open_database
 from privid.domain.units import SECOND
@@ -212,16 +213,17 @@ def test_credentials_and_options(place, tmp_path):
     assert "secret" not in repr(Source.of(name))
 
 
-def test_a_full_disk_stops_writing_says_so_and_goes_on(place, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_stops_writing_says_so_and_goes_on(place, tmp_path, monkeypatch):
     clip = write_clip(tmp_path / "1.mp4", FRAMES, gop=15)
     asked = []
     free = iter([10, 10])
     monkeypatch.setattr(SegmentStore, "free_bytes", lambda _self: next(free, 1 << 40))
-    state = record(place, Camera((clip, None)), make_room=lambda: asked.append(1))
+    with capture_logs() as logs:
+        state = record(place, Camera((clip, None)), make_room=lambda: asked.append(1))
     assert numbers(place) == list(range(FRAMES))
     assert state.failures["disk full"] == 2
     assert len(asked) == 2
-    assert "disk full" in caplog.text
+    assert [log["log_level"] for log in logs if log.get("reason") == "disk full"] == ["error", "error"]
     assert {gap.reason for gap in place[0].gaps("plaza", 0, 1 << 61)} >= {"disk full"}
 
 
