@@ -53,7 +53,7 @@ class Retention:
         self._store = store
 
     def apply(self, policy: Policy, now_us: int) -> Swept:
-        """Remove what is too old or too much. Raises OSError, SQLAlchemyError; then the rest stays for the next pass."""
+        """Remove what is too old or too much. Raises OSError or SQLAlchemyError; the rest stays for the next pass."""
         swept = Swept()
         for camera, limits in policy.cameras.items():
             if limits.keep_us is not None:

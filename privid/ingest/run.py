@@ -111,7 +111,9 @@ class Run:
             if not self._is_behind:
                 self._is_behind = True
                 station.state.enter("waiting", station.clock.now_us(), "clock behind")
-                _log.error("there is video of now already", camera=station.state.camera, until=isoformat(station.floor_us))
+                _log.error(
+                    "there is video of now already", camera=station.state.camera, until=isoformat(station.floor_us)
+                )
             return
         begin = int(times[0])
         if cut and self._writer is not None:
