@@ -6,6 +6,7 @@ import time
 from itertools import pairwise
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -15,6 +16,7 @@ from privid.ledger import BudgetExceeded, Refusal
 from privid.rpc.convert import ERROR_METADATA
 from privid.rpc.v1 import query_pb2, query_pb2_grpc, types_pb2
 from privid.testing.services import running_server
+from privid.video import bitmaps
 from query_lang.errors import QueryError
 
 EXECUTABLE = b"def process(chunk):\n    yield {'people': 1}\n"
@@ -190,11 +192,18 @@ def test_a_preview_changes_nothing_and_its_confirmation_applies_exactly_it(owner
     assert "gate" not in owner.policies()[0]
     assert owner.apply(first, preview.confirmation)["gate"].version == 1
 
-    second = {"gate": CameraPolicy(epsilon_nano=10**9, rho_us=60_000_000, K=2, masks={"benches": MaskPolicy(10**7)})}
-    preview = owner.preview(second)
+    picture = bitmaps.encode(np.eye(9, dtype=bool)[None])
+    masks = {"benches": MaskPolicy(10**7, 1, bitmaps.digest(picture))}
+    second = {"gate": CameraPolicy(epsilon_nano=10**9, rho_us=60_000_000, K=2, masks=masks)}
+    preview = owner.preview(second, [picture])
     with refused("stale_preview"):
         owner.apply({"gate": POLICY}, preview.confirmation)
-    assert owner.apply(second, preview.confirmation)["gate"].version == 2
+    with refused("invalid_policy"):
+        owner.apply(second, preview.confirmation)  # without its picture
+    assert owner.apply(second, preview.confirmation, [picture])["gate"].version == 2
+    assert owner.picture(bitmaps.digest(picture)) == picture
+    with refused("invalid_request"):
+        owner.picture("0" * 64)
     with refused("stale_preview"):  # it has been applied: the ground has moved
         owner.apply({"gate": POLICY}, preview.confirmation)
     assert owner.policies(["gate"])[0]["gate"].K == 2
