@@ -15,7 +15,7 @@ from functools import cached_property
 
 from privid.privacy.base import Base
 from privid.privacy.stability.expressions import engine_row, listable, public_value
-from privid.privacy.stability.slots import CAMERA, CHUNK, REGION, Values, slot_counts
+from privid.privacy.stability.slots import CAMERA, CHUNK, REGION, EachChunk, Values, slot_counts
 from query_lang.expressions import columns_of, substitute
 from query_lang.logical import Column, Expr
 
@@ -68,6 +68,8 @@ class SlotFrame(Frame):
         counts = slot_counts(self._base, exprs)
         if self._weight == 1:
             return counts
+        if isinstance(counts, EachChunk):
+            return counts.times(self._weight)
         return {values: self._weight * slots for values, slots in counts.items()}
 
 

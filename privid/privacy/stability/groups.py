@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
@@ -180,7 +180,7 @@ def public_keys(relation: Aggregate, inner: State, *, sparse: bool = False) -> P
     free = [key for key in relation.keys if key.name not in relation.listed_keys]
     together = [key for key in free if inner.rows.knows(key.expr)]
     apart = [key for key in free if not inner.rows.knows(key.expr)]
-    parts: list[tuple[tuple[str, ...], Sequence[Values]]] = []
+    parts: list[tuple[tuple[str, ...], Collection[Values]]] = []
     if relation.listed_keys:
         listed = dict.fromkeys(tuple(_literal(value) for value in row) for row in relation.listed)
         parts.append((relation.listed_keys, tuple(listed)))
@@ -195,9 +195,9 @@ def public_keys(relation: Aggregate, inner: State, *, sparse: bool = False) -> P
                 f"Add WITH KEYS [...] with the values of {key.name} that you want to see.",
                 key.span,
             )
-        parts.append(((key.name,), tuple(domain.count((Column(key.name, key.expr.type),)))))
+        parts.append(((key.name,), domain.count((Column(key.name, key.expr.type),))))
     if together:
-        parts.append((tuple(key.name for key in together), tuple(inner.rows.count(tuple(k.expr for k in together)))))
+        parts.append((tuple(key.name for key in together), inner.rows.count(tuple(k.expr for k in together))))
     if prod(len(rows) for _, rows in parts) > MOST_GROUPS:
         raise Refusal(
             "too_many_groups",

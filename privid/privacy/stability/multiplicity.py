@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from privid.privacy.stability.slots import EachChunk
 from privid.privacy.stability.state import State
 from query_lang.expressions import columns_of, substitute
 from query_lang.logical import (
@@ -56,7 +57,8 @@ def multiplicity(state: State, exprs: Exprs) -> int:
 
 def _most(state: State, exprs: Exprs) -> int:
     known = tuple(expr for expr in exprs if state.rows.knows(expr))
-    return max(state.rows.count(known).values(), default=0)
+    counts = state.rows.count(known)
+    return counts.most() if isinstance(counts, EachChunk) else max(counts.values(), default=0)
 
 
 def _through(exprs: Exprs, items: Mapping[str, Expr]) -> Exprs:

@@ -7,12 +7,13 @@ million slots, so functions of time are evaluated once for each *run* of consecu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from privid.domain.budget import Grid
 from privid.privacy.base import Base
+from privid.privacy.refusal import Refusal
 from privid.privacy.stability.expressions import PublicRow, engine_value, listable, public_value
 from query_lang import functions
 from query_lang import timefunctions as tf
@@ -36,6 +37,35 @@ _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "between"})
 
 _RUNS_AT_MOST = 200_000
 """D is counted exactly up to so many runs; beyond, every chunk is taken for another value."""
+MOST_RUNS = 1_000_000
+"""So many runs are listed, in seconds; a filter that makes more narrows no charge."""
+
+
+class EachChunk(Mapping[Values, int]):
+    """The start of every chunk, with the same number of slots for each: as small for millions as for one."""
+
+    def __init__(self, moments: range, slots: int) -> None:
+        self._moments = moments
+        self._slots = slots
+
+    def times(self, weight: int) -> EachChunk:
+        """So many times as many for each."""
+        return EachChunk(self._moments, weight * self._slots)
+
+    def most(self) -> int:
+        """The most of any chunk."""
+        return self._slots
+
+    def __len__(self) -> int:
+        return len(self._moments)
+
+    def __iter__(self) -> Iterator[Values]:
+        return ((moment,) for moment in self._moments)
+
+    def __getitem__(self, values: Values) -> int:
+        if len(values) == 1 and values[0] in self._moments:
+            return self._slots
+        raise KeyError(values)
 
 
 def slot_counts(base: Base, exprs: _Exprs) -> Mapping[Values, int]:
@@ -57,9 +87,15 @@ def reach(base: Base, exprs: _Exprs) -> int:
 def _slot_counts(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs) -> Mapping[Values, int]:
     if exprs == (_MOMENT,):
         moments = range(grid.begin_us, grid.begin_us + grid.count * grid.period_us, grid.period_us)
-        return dict.fromkeys(((moment,) for moment in moments), max(1, len(regions)))
+        return EachChunk(moments, max(1, len(regions)))
     counts: Counter[Values] = Counter()
-    for length, values in _runs(grid, camera, regions, exprs):
+    for number, (length, values) in enumerate(_runs(grid, camera, regions, exprs)):
+        if number == MOST_RUNS:
+            raise Refusal(
+                "too_many_groups",
+                f"time is cut into more than {MOST_RUNS:,} pieces",
+                "Use longer bins of time, a shorter window, or chunk itself.",
+            )
         for value in values:
             counts[value] += length
     return counts
@@ -102,8 +138,10 @@ def _runs(grid: Grid, camera: str, regions: _Regions, exprs: _Exprs) -> Iterator
         return Column(clocks.setdefault(part, f"clock {len(clocks)}"), part.type) if _is_clock(part) else None
 
     rest = tuple(transform(expr, cut) for expr in exprs)
-    starts = sorted(set().union(*(_starts(grid, clock) for clock in clocks)) or {0})
-    for start, end in pairwise((*starts, grid.count)):
+    parts = [_starts(grid, clock) for clock in clocks]
+    everywhere = any(len(part) == grid.count for part in parts)
+    starts: Iterable[int] = range(grid.count) if everywhere else sorted(set().union(*parts) or {0})
+    for start, end in pairwise(chain(starts, (grid.count,))):
         moment = {CHUNK: grid.begin_us + start * grid.period_us}
         row: dict[str, Value | float] = {CAMERA: camera}
         for clock, name in clocks.items():
@@ -136,7 +174,9 @@ def _active_runs(
 ) -> tuple[tuple[int, int], ...]:
     found: list[tuple[int, int]] = []
     start = 0
-    for length, values in _runs(grid, camera, regions, (predicate,)):
+    for number, (length, values) in enumerate(_runs(grid, camera, regions, (predicate,))):
+        if number == MOST_RUNS:
+            return ((0, grid.count - 1),)
         if any(value == (True,) for value in values):
             if found and start - found[-1][1] < window:
                 found[-1] = (found[-1][0], start + length - 1)
@@ -156,10 +196,10 @@ def _is_clock(expr: Expr) -> bool:
     return isinstance(expr, Column) and expr.name == CHUNK
 
 
-def _starts(grid: Grid, clock: Expr) -> set[int]:
+def _starts(grid: Grid, clock: Expr) -> Collection[int]:
     """Chunks, the first included, such that the clock's value is the same from each up to the next."""
     if isinstance(clock, Column):
-        return set(range(grid.count))
+        return range(grid.count)
     assert isinstance(clock, Call)
     if clock.function in _COMPARISONS:
         moments = [
@@ -176,9 +216,13 @@ def _starts(grid: Grid, clock: Expr) -> set[int]:
     assert isinstance(zone, str)
     if clock.function == "bin":
         period = int(_constant(clock.args[1]) or 0)
+        if period <= grid.period_us:
+            return range(grid.count)
         moments = list(range(tf.start_of_bin(grid.begin_us, period, zone) + period, last + 1, period))
     else:
         step = HOUR if clock.function in ("hour", "hour_of_day") else DAY
+        if step <= grid.period_us:
+            return range(grid.count)
         moments = []
         for begin, end in pairwise((grid.begin_us, *tf.transitions(zone, grid.begin_us, last), last + 1)):
             first = begin + -(begin + tf.offset_us(begin, zone)) % step
