@@ -1,6 +1,7 @@
 """`privid-admin watch`: what the server is doing, live."""
 
 import contextlib
+import os
 import select
 import sys
 import termios
@@ -111,8 +112,10 @@ def _keys() -> Iterator[Any]:
     def pressed(seconds: float) -> bool:
         end = time.monotonic() + seconds
         while (rest := end - time.monotonic()) > 0:
-            if select.select([sys.stdin], [], [], rest)[0] and sys.stdin.read(1) in ("q", "Q", ""):
-                return True
+            if select.select([sys.stdin], [], [], rest)[0]:
+                typed = os.read(sys.stdin.fileno(), 64)  # past Python's buffer, which select does not see
+                if not typed or b"q" in typed.lower():
+                    return True
         return False
 
     try:
