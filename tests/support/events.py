@@ -10,7 +10,18 @@ from privid.privacy.base import Base
 from privid.privacy.calibration import Calibration, Share, calibrate
 from privid.privacy.sensitivity import Sensitivity, measure
 from privid.privacy.stability import analyse
-from query_lang.logical import Aggregate, AggregateCall, Column, DataType, Function, Key, Literal, Range
+from query_lang.logical import (
+    Aggregate,
+    AggregateCall,
+    Column,
+    DataType,
+    Function,
+    Key,
+    Literal,
+    Project,
+    Range,
+    Relation,
+)
 from tests.support.worlds import MINUTE, Engine, Releases, Rows, World, random_rows, source, table
 
 CHUNKS = 24
@@ -23,12 +34,9 @@ CALLS = {
     "COUNT": (COUNT, ()),
     "SUM": (AggregateCall("n", Function.SUM, SPEED), ()),
     "COUNT by listed keys": (COUNT, ("a", "b")),
-    "SUM of one count": (
-        AggregateCall("n", Function.SUM, Range(Column("m", DataType.NUMBER), *map(Fraction, (0, 1, 0)))),
-        (),
-    ),
+    "SUM of counts by chunk": (AggregateCall("n", Function.SUM, Column("m", DataType.NUMBER)), ()),
 }
-"""The last one has a cap: a segment moves the only count, however many slots it touches."""
+"""The last one, of counts that are clipped to [0, 1], has a cap: a segment moves two of them, whatever the regions."""
 FULL: Rows = (("a", 6.0, True),) * 2
 EMPTY: Rows = ()
 OTHER: Rows = (("b", -2.0, True),) * 2
@@ -87,9 +95,12 @@ class Query:
     def of(cls, scene: Scene, name: str) -> "Query":
         base = scene.base()
         call, listed = CALLS[name]
-        relation = source(base)
-        if name == "SUM of one count":
-            relation = Aggregate(relation, (), (AggregateCall("m", Function.COUNT),))
+        relation: Relation = source(base)
+        if name == "SUM of counts by chunk":
+            chunk = Key("chunk", Column("chunk", DataType.TIMESTAMP))
+            counts = Aggregate(relation, (chunk,), (AggregateCall("m", Function.COUNT),))
+            clipped = Range(Column("m", DataType.NUMBER), Fraction(0), Fraction(1), Fraction(0))
+            relation = Project(counts, (("m", clipped),))
         state = analyse(relation, {base.name: base})
         keys = (Key("k", NAME),) if listed else ()
         rows = tuple((Literal(key, DataType.STRING),) for key in listed)

@@ -574,6 +574,13 @@ RELEASES = {
     ),
     "SUM of a lip column: a segment": Pair(f"SELECT SUM(n) FROM {HOURLY}", *TWO_SLOTS),
     "SUM of a lip column times two": Pair(f"SELECT SUM(RANGE(n * 2, 0, 4)) FROM {HOURLY}", {0: LOW}, {0: NOTHING}),
+    "SUM over listed groups of a count": Pair(
+        # A row that is none of the listed plates is no longer counted, though there are as many rows as before.
+        "SELECT SUM(RANGE(n, 0, 2)) FROM (SELECT plate, COUNT(*) AS n FROM t1 GROUP BY plate WITH KEYS ['a'])",
+        {0: seen("a", "a")},
+        {0: seen("b", "b")},
+        rows="EXACTLY 2 ROWS",
+    ),
     "AVG of a lip column": Pair(f"SELECT AVG(n) FROM {HOURLY}", {0: LOW}, {0: NOTHING}),
     "AVG, exact": Pair("SELECT AVG(RANGE(speed, 0, 60)) FROM t1", {0: LOW}, {0: HIGH}, rows="EXACTLY 2 ROWS"),
     "AVG, vector": Pair("SELECT AVG(RANGE(speed, 0, 60)) FROM t1", {0: HIGH}, {0: NOTHING}),
