@@ -114,14 +114,19 @@ class Ledger:
                 accounts.append(Account(book, charge, {mask: read(mask, first, last) for mask in book.terms}))
         return largest_window(grid, accounts)
 
-    def spent(self, camera: str, from_us: int, to_us: int) -> StepFunction:
+    def spent(self, camera: str, from_us: int, to_us: int, *, most_steps: int | None = None) -> StepFunction:
         """spent(tau), in nano-epsilon, for presence periods that start in [from_us, to_us).
 
-        Raises UnknownCamera or NoPolicy.
+        With `most_steps` a function that is nowhere smaller stands for a mask's losses where they have more steps than
+        that, which they may after years. Raises UnknownCamera or NoPolicy.
         """
         with reading(self._engine) as connection:
             book = books.read(connection, [camera])[camera]
-            return admission.spent(book, partial(steps.read, connection, book.camera_id), from_us, to_us)
+            if most_steps is None:
+                read = partial(steps.read, connection, book.camera_id)
+            else:
+                read = partial(steps.outline, connection, book.camera_id, most_steps)
+            return admission.spent(book, read, from_us, to_us)
 
     def remaining(self, camera: str, from_us: int, to_us: int) -> StepFunction:
         """epsilon - spent(tau) on [from_us, to_us), in nano-epsilon; zero elsewhere, and where nothing is left.

@@ -15,6 +15,9 @@ from privid.server.errors import Refused
 from privid.server.names import check_camera_name, check_timezone
 from privid.video.catalog import Camera, Catalog
 
+_MOST_STEPS = 4_000
+"""What a picture of a camera's spending is drawn from: wider than a screen, and read in a fraction of a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class CameraView:
@@ -105,7 +108,8 @@ class Cameras:
             raise Refused("invalid_request", f"nothing is recorded of {name}", "give both ends of the window")
         if begin >= end:
             raise Refused("invalid_request", "the window is empty", "its end must come after its beginning")
-        return BudgetView(name, view.policy, begin, end, self._ledger.spent(name, begin, end))
+        spent = self._ledger.spent(name, begin, end, most_steps=_MOST_STEPS)
+        return BudgetView(name, view.policy, begin, end, spent)
 
     def _view(self, camera: Camera, policy: CameraPolicy | None) -> CameraView:
         recorded = self._catalog.recorded(camera.name)
@@ -127,9 +131,10 @@ class Cameras:
         )
         if policy is None:
             return view
-        spent = self._ledger.spent(camera.name, begin, end)
+        spent = self._ledger.spent(camera.name, begin, end, most_steps=_MOST_STEPS)
+        now = self._ledger.spent(camera.name, end - 1, end)
         return replace(
             view,
-            left_now_nano=policy.epsilon_nano - spent(end - 1),
-            left_min_nano=policy.epsilon_nano - spent.restrict(begin, end).maximum(),
+            left_now_nano=policy.epsilon_nano - now(end - 1),
+            left_min_nano=policy.epsilon_nano - spent.maximum(),
         )
