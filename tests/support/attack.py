@@ -50,8 +50,10 @@ class Record:
     seen: dict[str, int] = field(default_factory=dict)
 
     def note(self, rule: str, claim: str, moved: int | Fraction, most: int | Fraction) -> Fraction:
-        """Remember the share moved/most; it is 0 where nothing may move."""
-        share = Fraction(moved) / Fraction(most) if most else Fraction(0)
+        """Remember the share moved/most. Where nothing may move, and nothing does, there is no share."""
+        if not most:
+            return Fraction(0)
+        share = Fraction(moved) / Fraction(most)
         self.reached[rule, claim] = max(share, self.reached.get((rule, claim), share))
         return share
 
