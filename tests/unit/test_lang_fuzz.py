@@ -1,4 +1,4 @@
-"""Whatever the text, the answer is a plan or a QueryError, and soon."""
+"""Whatever the text, the answer is a certificate or a QueryError, and soon."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from privid.privacy.certificate import certify
 from query_lang import CameraSchema, Catalog, QueryError, compile_script
 from query_lang import logical as lp
 from query_lang.names import AGGREGATES, REFUSED_FUNCTIONS, SCALARS
 from query_lang.tokens import KEYWORDS, REFUSED_WORDS
+from tests.unit.test_lang_fixtures import POLICIES
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "sql"
 CATALOG = Catalog(
@@ -31,12 +33,17 @@ SPLIT PROCESS BEGIN END BY TIME STRIDE AT FPS RESIZE INTO CONSUMING KEYS WINDOW 
 chunk plate speed parked color cars trucks a b n 'RED' TRUE COUNT(*) (cars) 1+1 a.plate=b.plate
 """
 WORDS = sorted({*KEYWORDS, *REFUSED_WORDS, *SCALARS, *AGGREGATES, *REFUSED_FUNCTIONS, *OTHER_WORDS.split()})
+NUMBERS = ("0", "1", "0.000001", "1e-60", "10000", "20000000", "4398046511103", "4398046511104", "1e9", "9" * 60)
+CHARACTERS = "éߞ٣\u00a0\u202e\ufeff\u2028\U0001f600\U000e0041\0\ud800"
+"""Letters and digits of other scripts, blanks that are none, marks that turn the text around, and no text at all."""
 PIECES = re.compile(r"\s+|\w+|'[^']*'|.", re.DOTALL)
 
 
 def outcome(text: str) -> lp.Script | QueryError:
     try:
-        return compile_script(text, CATALOG)
+        script = compile_script(text, CATALOG)
+        certify(script, {process.split.camera: POLICIES[process.split.camera] for process in script.processes}, 10**9)
+        return script
     except QueryError as error:
         error.render()
         str(error)
@@ -53,7 +60,7 @@ def mutations(draw: st.DrawFn) -> str:
         if not words:
             break
         place, other = draw(st.integers(0, len(words) - 1)), draw(st.integers(0, len(words) - 1))
-        match draw(st.integers(0, 5)):
+        match draw(st.integers(0, 7)):
             case 0:
                 del words[place]
             case 1:
@@ -66,6 +73,12 @@ def mutations(draw: st.DrawFn) -> str:
                 word = words[place]
                 cut = draw(st.integers(0, len(word)))
                 words[place] = word[:cut] + draw(st.sampled_from(["", *WORDS])) + word[cut + draw(st.integers(0, 2)) :]
+            case 5:
+                numbers = [index for index, word in enumerate(words) if word.isdecimal()]
+                if numbers:
+                    words[draw(st.sampled_from(numbers))] = draw(st.sampled_from(NUMBERS))
+            case 6:
+                words[place] += draw(st.sampled_from(CHARACTERS))
             case _:
                 words[place:place] = words[other : other + draw(st.integers(1, 8))]
     return head + "".join(words)
@@ -74,6 +87,13 @@ def mutations(draw: st.DrawFn) -> str:
 @settings(max_examples=150, deadline=None)
 @given(mutations())
 def test_mutations_of_queries(text: str) -> None:
+    outcome(text)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000, deadline=20_000)
+@given(mutations())
+def test_mutations_of_queries_soak(text: str) -> None:
     outcome(text)
 
 
@@ -160,3 +180,22 @@ def test_sizes_are_bounded() -> None:
         error = outcome(text)
         assert isinstance(error, QueryError)
         assert error.code in ("too_large", "syntax")
+
+
+@pytest.mark.timeout(60)  # seconds; what lists every bin of a microsecond would fill all memory
+@pytest.mark.parametrize(
+    "select",
+    [
+        "SELECT bin(chunk, 1us) AS b, COUNT(*) FROM t GROUP BY b",
+        "SELECT AVG(n) FROM (SELECT bin(chunk, 2us) AS b, COUNT(*) AS n FROM t GROUP BY b)",
+        "SELECT COUNT(*) FROM t WHERE bin(chunk, 3us) <> TIMESTAMP '2026-12-01'",
+        "SELECT chunk, COUNT(*) FROM t GROUP BY chunk",
+        "SELECT AVG(n) FROM (SELECT chunk, COUNT(*) AS n FROM t GROUP BY chunk)",
+        "SELECT COUNT(*) FROM t WITH WINDOW 0.000001 hrs",
+    ],
+)
+def test_millions_of_chunks_are_planned_or_refused(select: str) -> None:
+    outcome(
+        "SPLIT bridge BEGIN 0 END 20000000 BY TIME 1sec INTO c; "
+        f"PROCESS c USING 'a.py' TIMEOUT 1sec PRODUCING 1 ROWS WITH SCHEMA (x:NUMBER=0) INTO t; {select}"
+    )

@@ -37,7 +37,7 @@ _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "between"})
 
 _RUNS_AT_MOST = 200_000
 """D is counted exactly up to so many runs; beyond, every chunk is taken for another value."""
-MOST_RUNS = 1_000_000
+MOST_RUNS = 600_000
 """So many runs are listed, in seconds; a filter that makes more narrows no charge."""
 
 
