@@ -83,6 +83,9 @@ def print_plan(console: Console, document: Document, name: str) -> None:
             console.print(
                 Text(f"  {refusal['camera']} {span}: {refusal['left']:.6g} left, {refusal['asked']:.6g} asked")
             )
+        if window := document.get("admissible_window"):
+            begin, end = isoformat(window["from_us"]), isoformat(window["to_us"])
+            console.print(Text(f"  BEGIN {begin} END {end} would be admitted as asked"))
     if any(mechanism["interval95"] for release in document["releases"] for mechanism in release["mechanisms"]):
         console.print(Text("± is a 95 % interval of the noise", style="dim"))
 
