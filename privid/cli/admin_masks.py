@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from privid.cli.admin_policy import Yes, apply_policies
+from privid.cli.admin_policy import apply_policies
 from privid.cli.config import owner_target
-from privid.cli.pictures import find_camera, hides, save_pictures
+from privid.cli.confirm import Yes
+from privid.cli.pictures import find_camera, hidden_part, save_pictures
 from privid.cli.terminal import SETTINGS, InputError, Json, cells, print_json, read_text, stdout, table
 from privid.client import OwnerClient
 from privid.domain.policy import BOUNDARIES, CameraPolicy, MaskPolicy, RegionScheme
@@ -96,7 +97,7 @@ def mask_list(camera: CameraName, json: Json = False) -> None:
         return
     listing = table("NAME", "SHOWS AT MOST", "SEGMENTS", "HIDES", right=("SEGMENTS",))
     for name, mask in policy.masks.items():
-        said = hides(pictures[name]).removeprefix("hides ") if name in pictures else "nobody has drawn it"
+        said = hidden_part(pictures[name]) if name in pictures else "not drawn yet"
         listing.add_row(*cells(name, plain_duration(mask.rho_us), mask.segments, said))
     stdout().print(listing)
 
@@ -131,7 +132,7 @@ def mask_show(
         share = float(hidden.mean())
         print_json({"camera": camera, "name": name, "width": width, "height": height, "hidden_share": share})
         return
-    stdout().print(f"{name} {hides(picture)}", markup=False)
+    stdout().print(f"{name} hides {hidden_part(picture)} of the picture", markup=False)
     for line in sketch(hidden):
         stdout().print(Text(f"  {line}"))
 

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from privid.cli import views
 from privid.cli.config import owner_target
+from privid.cli.confirm import Yes, confirm
 from privid.cli.offline import load_policy_file
-from privid.cli.pictures import drawn, find_camera, hides, save_pictures
+from privid.cli.pictures import drawn, find_camera, hidden_part, save_pictures
 from privid.cli.terminal import SETTINGS, InputError, Json, check_writable, epsilon_nano, print_json, stdout
 from privid.client import OwnerClient
 from privid.client.values import PolicyChange, Preview
@@ -28,7 +29,6 @@ from query_lang.units import parse_duration
 app = typer.Typer(help="Policies: what is promised to people in view.", **SETTINGS)
 
 CameraName = Annotated[str, typer.Argument(metavar="CAMERA", help="The camera's name.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 
 
 @app.command(name="set")
@@ -186,10 +186,7 @@ def apply_policies(
         if json:
             print_json({"applied": False, "changes": [_change_json(change) for change in preview.changes]})
         return
-    if not yes:
-        if json or not sys.stdin.isatty():
-            raise InputError("not_confirmed", "nothing was changed: this needs a confirmation", "add --yes")
-        typer.confirm("apply?", abort=True, err=True)
+    confirm("apply?", yes=yes, json=json)
     applied = client.apply(policies, preview.confirmation, pictures.values())
     if json:
         print_json({"applied": True, "changes": [_change_json(change) for change in preview.changes]})
@@ -214,8 +211,8 @@ def _print_preview(preview: Preview, pictures: Mapping[str, bytes]) -> None:
             if line not in before:
                 console.print(Text(f"  + {line}", style="green"))
         for name, mask in change.after.masks.items():
-            if mask.picture in pictures:
-                console.print(Text(f"  mask {name} {hides(pictures[mask.picture])}"))
+            if mask.picture in pictures and (change.before is None or name not in change.before.masks):
+                console.print(Text(f"  mask {name} hides {hidden_part(pictures[mask.picture])} of the picture"))
         console.print(Text(f"  guarantee: {guarantee(change.camera, change.after)}"))
         for warning in change.warnings:
             console.print(Text(f"  warning: {warning}", style="yellow"))

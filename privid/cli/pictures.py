@@ -53,12 +53,12 @@ def drawn(
     return found, pictures
 
 
-def hides(picture: bytes) -> str:
-    """How much of the picture a mask hides, in words."""
+def hidden_part(picture: bytes) -> str:
+    """How much of the picture a mask hides, in per cent."""
     from privid.owner.drawings import hidden_share
     from privid.video import bitmaps
 
-    return f"hides {100 * hidden_share(bitmaps.decode(picture)):.3g} % of the picture"
+    return f"{100 * hidden_share(bitmaps.decode(picture)):.3g} %"
 
 
 def save_pictures(
