@@ -145,11 +145,11 @@ class _Change:
         self._grown: list[rows.CountedLoss] = []
         changes: dict[str, list[StepFunction]] = {}
         staying = charges.c.reservation_id.not_in(renewal.waiting(self._camera_id))
-        for charge in rows.counted(connection, charges.c.camera_id == self._camera_id, staying):
+        grows = sa.or_(*(rows.grows_under(mask, mask_policy, self.policy.K) for mask, mask_policy in terms.items()))
+        for charge in rows.counted(connection, charges.c.camera_id == self._camera_id, staying, grows):
             grown = charge.under(terms[charge.loss.mask], self.policy.K)
-            if grown != charge:
-                self._grown.append(grown)
-                changes.setdefault(charge.loss.mask, []).append(grown.function() - charge.function())
+            self._grown.append(grown)
+            changes.setdefault(charge.loss.mask, []).append(grown.function() - charge.function())
         self._changes = {mask: StepFunction.total(functions) for mask, functions in changes.items()}
         self._stored = steps.everything(connection, self._camera_id)
         gone = renewal.returned(connection, self._camera_id)

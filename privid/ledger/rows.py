@@ -50,6 +50,12 @@ class CountedLoss:
         )
 
 
+def grows_under(mask: str, terms: MaskPolicy, presence_periods: int) -> sa.ColumnElement[bool]:
+    """Of charges: `CountedLoss.under` these terms is a larger one. So a change need not read years of charges."""
+    heavier = charges.c.weight < presence_periods * terms.segments
+    return (charges.c.mask == mask) & ((charges.c.segment_us < terms.rho_us) | heavier)
+
+
 def row(reservation_id: str, book: Book, loss: Loss) -> dict[str, Any]:
     """The row of a new charge under the policy in force."""
     return {
