@@ -292,7 +292,7 @@ class Engine:
             scaled = plan.scaled(Fraction(fitting, asked))
         except QueryError:  # too little for any noise scale
             return 0
-        return 0 if self._ledger.would_admit(scaled.charges, analyst_id) else fitting
+        return fitting if self._ledger.admits(scaled.charges, analyst_id) else 0
 
     def _largest_admissible(self, plan: Plan, analyst_id: int) -> int:
         """The largest total epsilon, in nano, at which the same query would be admitted now; 0 if there is none."""
@@ -323,14 +323,14 @@ class Engine:
             narrowed = plan.narrowed(*window)
         except QueryError:  # the shorter window changes more than its charge
             return None
-        return None if self._ledger.would_admit(narrowed.certificate.charges, analyst_id) else window
+        return window if self._ledger.admits(narrowed.certificate.charges, analyst_id) else None
 
     def _admits(self, plan: Plan, share: Fraction, analyst_id: int) -> bool:
         try:
             scaled = plan.scaled(share)
         except QueryError:  # too little for any noise scale
             return False
-        return not self._ledger.would_admit(scaled.certificate.charges, analyst_id)
+        return self._ledger.admits(scaled.certificate.charges, analyst_id)
 
     # ---------------------------------------------------------------------------------------------- public times
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import NamedTuple
 
 from privid.domain.budget import Charge, Grid, Loss
 from privid.domain.intervals import StepFunction
@@ -13,15 +12,6 @@ from privid.ledger.values import Refusal
 
 ReadLoss = Callable[[str, int, int], StepFunction]
 """The stored K * k_m * L_m of a mask, complete at least on the half-open interval given."""
-
-
-class Exceeded(NamedTuple):
-    """Presence periods that start in [from_us, to_us) have `left_nano`, of which a query asks `asked_nano`."""
-
-    from_us: int
-    to_us: int
-    left_nano: int
-    asked_nano: int
 
 
 def weigh(book: Book, losses: Iterable[Loss]) -> dict[str, StepFunction]:
@@ -46,28 +36,46 @@ def spent(book: Book, read: ReadLoss, from_us: int, to_us: int) -> StepFunction:
 
 def refusals(book: Book, charge: Charge, added: Mapping[str, StepFunction], read: ReadLoss) -> Iterator[Refusal]:
     """Every span where the charge does not fit: spent(tau) must be <= epsilon for every tau where it adds anything."""
-    yield from _as_video_time(book, [loss.grid for loss in charge.losses], exceeded(book, added, read))
-
-
-def exceeded(
-    book: Book, added: Mapping[str, StepFunction], read: ReadLoss, among: Iterable[tuple[int, int]] | None = None
-) -> Iterator[Exceeded]:
-    """Presence periods that these losses would take over epsilon; only `among` is searched, if given."""
     rho_us, lengths = book.policy.rho_us, book.segment_us
     alone = spending(added, lengths, rho_us)
-    for from_us, to_us in alone.support if among is None else among:
+    exceeded: list[tuple[int, int, int, int]] = []
+    for from_us, to_us in alone.support:
         stored = _losses(book, read, from_us, to_us)
-        joint = {mask: function + added.get(mask, StepFunction()) for mask, function in stored.items()}
-        after = spending(joint, lengths, rho_us).restrict(from_us, to_us)
+        after = _with(book, stored, added).restrict(from_us, to_us)
         if after.maximum() <= book.policy.epsilon_nano:
             continue
         before = spending(stored, lengths, rho_us).restrict(from_us, to_us)
         for start, stop in _pieces(from_us, to_us, before, after, alone):
-            # Spending may be over epsilon after a change of policy; where a query adds nothing it makes that no worse.
-            if after(start) > book.policy.epsilon_nano and alone(start):
+            if after(start) > book.policy.epsilon_nano:
                 left = max(0, book.policy.epsilon_nano - before(start))
                 # Where a mask's maximum lies elsewhere the sum may not grow; the charge counts all the same.
-                yield Exceeded(start, stop, left, after(start) - before(start) or alone(start))
+                exceeded.append((start, stop, left, after(start) - before(start) or alone(start)))
+    yield from _as_video_time(book, [loss.grid for loss in charge.losses], exceeded)
+
+
+def over(
+    book: Book, added: Mapping[str, StepFunction], read: ReadLoss, among: Iterable[tuple[int, int]] | None = None
+) -> Iterator[tuple[int, int]]:
+    """Where presence periods start that would be refused, without a word about how much; only `among`, if given.
+
+    The same rule as `refusals`: there is none exactly if there is no refusal.
+    """
+    alone = spending(added, book.segment_us, book.policy.rho_us)
+    for from_us, to_us in alone.support if among is None else _common(alone.support, among):
+        after = _with(book, _losses(book, read, from_us, to_us), added).restrict(from_us, to_us)
+        yield from (step[:2] for step in after if step.value > book.policy.epsilon_nano)
+
+
+def _with(book: Book, stored: Mapping[str, StepFunction], added: Mapping[str, StepFunction]) -> StepFunction:
+    """spent(tau) with these losses included."""
+    joint = {mask: function + added.get(mask, StepFunction()) for mask, function in stored.items()}
+    return spending(joint, book.segment_us, book.policy.rho_us)
+
+
+def _common(spans: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What two unions of intervals have in common."""
+    both = StepFunction.total(StepFunction.of((*span, 1) for span in union) for union in (spans, others))
+    yield from (step[:2] for step in both if step.value == 2)
 
 
 def _losses(book: Book, read: ReadLoss, from_us: int, to_us: int) -> dict[str, StepFunction]:
@@ -83,11 +91,13 @@ def _pieces(from_us: int, to_us: int, *functions: StepFunction) -> Iterator[tupl
     yield from pairwise(sorted(edges))
 
 
-def _as_video_time(book: Book, grids: Iterable[Grid], found: Iterable[Exceeded]) -> Iterator[Refusal]:
+def _as_video_time(
+    book: Book, grids: Iterable[Grid], exceeded: Iterable[tuple[int, int, int, int]]
+) -> Iterator[Refusal]:
     """What people understand: not when presence periods start, but which part of the query's own windows they show."""
     windows = StepFunction.total(StepFunction.of([(grid.begin_us, grid.end_us, 1)]) for grid in grids).support
     spans: list[Refusal] = []
-    for start, stop, left, asked in found:
+    for start, stop, left, asked in exceeded:
         for begin, end in windows:
             from_us, to_us = max(start, begin), min(stop - 1 + book.policy.rho_us, end)
             if from_us < to_us:

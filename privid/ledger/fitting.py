@@ -27,12 +27,12 @@ class Account:
     charge: Charge
     stored: Mapping[str, StepFunction]
 
-    def exceeded(
+    def over(
         self, window: tuple[int, int] | None = None, among: Iterable[tuple[int, int]] | None = None
-    ) -> Iterator[admission.Exceeded]:
+    ) -> Iterator[tuple[int, int]]:
         """Where presence periods start that the charge, or its part inside a window of time, would take too far."""
         losses = self.charge.losses if window is None else tuple(_inside(self.charge.losses, *window))
-        return admission.exceeded(self.book, admission.weigh(self.book, losses), self._read, among)
+        return admission.over(self.book, admission.weigh(self.book, losses), self._read, among)
 
     def _read(self, mask: str, from_us: int, to_us: int) -> StepFunction:
         steps = self.stored.get(mask, StepFunction()).steps
@@ -66,8 +66,7 @@ class _Search:
         self._checks = 0
         # A smaller window adds nowhere more than the whole one, so only here can it be refused.
         self._tight = [
-            (account, StepFunction.of((e.from_us, e.to_us, 1) for e in account.exceeded()).support)
-            for account in accounts
+            (account, StepFunction.of((*span, 1) for span in account.over()).support) for account in accounts
         ]
 
     def time(self, first: int, end: int) -> tuple[int, int]:
@@ -129,7 +128,7 @@ class _Search:
         for account, tight in self._tight:
             reach = (begin_us - account.book.policy.rho_us, end_us)
             among = [(max(a, reach[0]), min(b, reach[1])) for a, b in tight if a < reach[1] and b > reach[0]]
-            if among and next(account.exceeded((begin_us, end_us), among), None) is not None:
+            if among and next(account.over((begin_us, end_us), among), None) is not None:
                 return False
         return True
 

@@ -99,6 +99,15 @@ class Ledger:
                 for refusal in admission.refusals(book, charge, admission.weigh(book, charge.losses), read)
             )
 
+    def admits(self, charged: Iterable[Charge], analyst_id: int | None = None) -> bool:
+        """Whether `would_admit` has nothing against these charges, found sooner."""
+        with reading(self._engine) as connection:
+            return not any(
+                True
+                for book, charge, read in _accounts(connection, charged, analyst_id)
+                for _ in admission.over(book, admission.weigh(book, charge.losses), read)
+            )
+
     def largest_window(
         self, charged: Iterable[Charge], grid: Grid, analyst_id: int | None = None
     ) -> tuple[int, int] | None:

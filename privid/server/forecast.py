@@ -99,11 +99,11 @@ class Forecaster:
         if here is None:
             raise Refused("invalid_request", f"the query takes nothing from {camera}", "name a camera that it reads")
         low, high = 0, 1
-        while not self._ledger.would_admit(_repeated(charges, high)):
+        while self._ledger.admits(_repeated(charges, high)):
             low, high = high, high * 2
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._ledger.would_admit(_repeated(charges, middle)) else (middle, high)
+            low, high = (middle, high) if self._ledger.admits(_repeated(charges, middle)) else (low, middle)
         return QueryForecast(
             times=low,
             epsilon_nano=query_profile(here.losses, budget.policy).maximum(),
