@@ -66,7 +66,8 @@ def with_expectations(document: Document, expected: Mapping[str, float]) -> dict
 def print_plan(console: Console, document: Document, name: str) -> None:
     """What a query would mean and cost."""
     public = span_text(int(float(document["public_time_s"]) * SECOND))
-    console.print(Text(f"{name}: {document['chunks']} chunks, answer visible {public} after it begins", style="bold"))
+    chunks = _count(document["chunks"], "chunk")
+    console.print(Text(f"{name}: {chunks}, answer visible {public} after it begins", style="bold"))
     for plan in document["plans"]:
         releases = [release for release in document["releases"] if release["select"] == plan["select"]]
         console.print(_select(plan, releases))
@@ -138,10 +139,11 @@ def _why(release: Document) -> Iterator[str]:
     yield f"{release['method']}; sensitivity {delta}{_between(release.get('range'), ', argument in ')}"
     for source in release["sources"]:
         cap = "" if source["cap"] is None else f", at most {source['cap']:.6g} a segment"
+        times = f" in each of {source['segments']} segments" if source["segments"] > 1 else ""
         yield (
             f"{source['table']}: {source['influence']:.6g} a slot{cap}; one event touches "
-            f"{source['touched_per_segment']} slots in each of {source['segments']} segments, "
-            f"of {source['chunks']} chunks from {isoformat(source['begin_us'])}"
+            f"{_count(source['touched_per_segment'], 'slot')}{times}, "
+            f"of {_count(source['chunks'], 'chunk')} from {isoformat(source['begin_us'])}"
         )
 
 
@@ -188,8 +190,9 @@ def _split(source: Document) -> Text:
         *([] if source["region"] is None else [f"by region {source['region']}"]),
     ]
     text = Text("  ".join(parts))
-    notes = [f"rho {plain_duration(source['segment_us'])}: at most {source['touched_per_segment']} slots a segment"]
-    notes.append(f"{source['segments']} segments an event")
+    touched = _count(source["touched_per_segment"], "slot")
+    notes = [f"rho {plain_duration(source['segment_us'])}: at most {touched} a segment"]
+    notes.append(f"{_count(source['segments'], 'segment')} an event")
     if written is not None:
         notes.append(f"narrowed by WHERE from {isoformat(written[0])} .. {isoformat(written[1])}")
     text.append(f"\n  {', '.join(notes)}", style="dim")
@@ -209,6 +212,10 @@ def _print_standing(console: Console, standing: Document) -> None:
         least, most = min(charges), max(charges)
         amount = f"{most:.6g}" if least == most else f"{least:.6g} to {most:.6g}"
         console.print(Text(f"  each window: {camera} {amount}; together at no moment more than the charge above"))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 def _print_charge(console: Console, charge: Document) -> None:

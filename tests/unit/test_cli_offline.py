@@ -177,7 +177,7 @@ def test_people_see_every_operator_with_its_influence_and_rule(explain):
         "table table1: PRODUCING 10 ROWS",
         "table1: r 10, R 70   (source: r = max_rows, R = M*r)",
         "SPLIT cam1 1970-01-01T06:00:00Z .. 1970-01-01T12:00:00Z  by 5 s",
-        "rho 30 s: at most 7 slots a segment, 1 segments an event, narrowed by WHERE from 1970-01-01T00:00:00Z .. "
+        "rho 30 s: at most 7 slots a segment, 1 segment an event, narrowed by WHERE from 1970-01-01T00:00:00Z .. "
         "1970-01-01T12:00:00Z",
     ):
         assert expected in lines, expected
