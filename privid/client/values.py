@@ -329,7 +329,7 @@ class AuditHead:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The result of a verification. `problem` None: the log is as written; else `seq` is the first entry that is not."""
+    """The result of a verification. `problem` None: the log is as written. Else `seq` is the first that is not."""
 
     head: AuditHead
     seq: int | None

@@ -102,10 +102,9 @@ class Ledger:
     def admits(self, charged: Iterable[Charge], analyst_id: int | None = None) -> bool:
         """Whether `would_admit` has nothing against these charges, found sooner."""
         with reading(self._engine) as connection:
-            return not any(
-                True
+            return all(
+                next(admission.over(book, admission.weigh(book, charge.losses), read), None) is None
                 for book, charge, read in _accounts(connection, charged, analyst_id)
-                for _ in admission.over(book, admission.weigh(book, charge.losses), read)
             )
 
     def largest_window(

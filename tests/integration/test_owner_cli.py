@@ -293,3 +293,22 @@ def test_what_is_exported_is_imported_and_never_lowers_a_ledger(owner, run, serv
     status, _, err = run("import", "out", "--yes")
     assert (status, "not as it was written" in err) == (2, True)
     assert run("import", "nowhere")[0] == 2
+
+
+def test_masks_travel_with_their_pictures_and_a_policy_of_ones_own_is_kept(owner, run, server, point_at, tmp_path):
+    assert owner("mask", "add", "plaza", "benches", "--polygon", "0,0 90,0 90,90", "--rho", "10s", "--yes")[0] == 0
+    document(owner("export", "out", "--json"))
+    with installation(tmp_path / "other") as other:
+        point_at(other)
+        assert run("camera", "add", "plaza")[0] == 0
+        assert document(run("import", "out", "--yes", "--json"))["policies"] == {
+            "plaza": len(server.parts.policies.versions("plaza"))
+        }
+        (mask,) = other.parts.policies.current("plaza").masks.values()
+        digest = server.parts.policies.current("plaza").masks["benches"].picture
+        assert mask.picture == digest
+        assert (tmp_path / "out" / "pictures" / f"{digest}.pbm").is_file()
+        assert run("mask", "show", "plaza", "benches")[0] == 0
+        assert run("policy", "set", "plaza", "--epsilon", 1, "--yes")[0] == 0
+        again = document(run("import", "out", "--yes", "--json"))
+        assert (again["applied"], again["kept_policies"]) == (False, ["plaza"])
