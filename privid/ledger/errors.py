@@ -207,7 +207,7 @@ class PictureChanged(LedgerError):
 
     def __init__(self, camera: str, kind: str, name: str) -> None:
         super().__init__(
-            f"camera {camera!r} had another picture for its {kind} {name!r}: none ever changes under its name",
+            f"camera {camera!r} had another {kind} {name!r}: a picture never changes under its name",
             f"give the new one a new name, such as {name}_2",
         )
 
