@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +14,8 @@ from privid.ingest.errors import SourceFailure
 from privid.ingest.live import LiveStream
 
 Integers = npt.NDArray[np.int64]
+VideoPacket = Any
+"""av.Packet[av.VideoStream], for which av has no name at run time."""
 Arrived = Callable[[int, int, int], None]
 """Called for each packet as it arrives, with its timestamp, the time and its size in bytes."""
 
@@ -31,7 +34,7 @@ class Group:
     `is_closed`: nothing in it refers to an earlier group. `arrival_us`: when the last packet arrived.
     """
 
-    packets: list["av.Packet[av.VideoStream]"] = field(default_factory=list)
+    packets: list[VideoPacket] = field(default_factory=list)
     media_us: list[int] = field(default_factory=list)
     arrival_us: int = 0
     size_bytes: int = 0
@@ -76,10 +79,18 @@ def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[G
     group = Group()
     stamps = _Stamps(stream)
     parameters = b""
-    untimed: list[tuple[av.Packet[av.VideoStream], int]] = []
+    untimed: list[tuple[VideoPacket, int]] = []
     try:
         for packet in stream.packets():
             arrival = clock.now_us()
+            if group.packets and _is_repeated(group.packets[-1], packet):
+                continue
+            if is_continued(stream.codec, bytes(packet), stream.has_lengths):
+                if untimed:
+                    untimed[-1] = (_joined(untimed[-1][0], packet), arrival)
+                elif group.packets:
+                    group.packets[-1] = _joined(group.packets[-1], packet)
+                continue
             if not group.packets and not untimed and not packet.is_keyframe:
                 continue
             media = stamps.of(packet, arrival)
@@ -93,7 +104,7 @@ def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[G
                     yield group
                     group = Group()
                 if one.is_keyframe:
-                    found = picture_parameters(stream.codec, bytes(one))
+                    found = picture_parameters(stream.codec, bytes(one), stream.has_lengths)
                     if found and parameters and found != parameters:
                         raise SourceFailure("picture changed")
                     parameters = found or parameters
@@ -111,6 +122,18 @@ def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[G
         yield failure
 
 
+def _is_repeated(first: VideoPacket, second: VideoPacket) -> bool:
+    """Some servers send a packet twice."""
+    return bool(first.pts is not None and first.pts == second.pts and bytes(first) == bytes(second))
+
+
+def _joined(first: VideoPacket, second: VideoPacket) -> VideoPacket:
+    """Two parts of one picture as one packet, at the time of the first."""
+    whole: VideoPacket = av.Packet(bytes(first) + bytes(second))
+    whole.is_keyframe = first.is_keyframe
+    return whole
+
+
 class _Stamps:
     """The time of each packet by the camera, in microseconds."""
 
@@ -120,7 +143,7 @@ class _Stamps:
         self._last: int | None = None
         self._last_arrival = 0
 
-    def of(self, packet: "av.Packet[av.VideoStream]", arrival_us: int) -> int | None:
+    def of(self, packet: VideoPacket, arrival_us: int) -> int | None:
         """None as long as there is nothing to tell it by. Raises SourceFailure if it leaps."""
         tick = packet.pts if packet.pts is not None else packet.dts
         if not self._stream.is_timed:
@@ -146,7 +169,23 @@ class _Stamps:
         return media
 
 
-def picture_parameters(codec: str, packet: bytes) -> bytes:
+def is_continued(codec: str, packet: bytes, has_lengths: bool) -> bool:
+    """Whether a packet goes on with the picture of the one before: its first slice is not the picture's first.
+
+    Some sources send each slice by itself. ITU-T H.264, 7.3.3 (first_mb_in_slice) and H.265, 7.3.6.1
+    (first_slice_segment_in_pic_flag): both are the bit behind the unit's header.
+    """
+    if codec not in ("h264", "hevc"):
+        return False
+    for unit in _units(packet, has_lengths):
+        if codec == "h264" and 1 <= unit[0] & 0x1F <= 5:
+            return len(unit) > 1 and not unit[1] & 0x80
+        if codec == "hevc" and (unit[0] >> 1) & 0x3F < 32:
+            return len(unit) > 2 and not unit[2] & 0x80
+    return False
+
+
+def picture_parameters(codec: str, packet: bytes, has_lengths: bool) -> bytes:
     """What a key frame says of the pictures to come: parameter sets, or a JPEG's size. Empty if it says nothing.
 
     ITU-T H.264, 7.4.1 (7 is a sequence parameter set), H.265, 7.4.2.2 (33 is one), T.81, B.2.2 (a frame header).
@@ -160,16 +199,16 @@ def picture_parameters(codec: str, packet: bytes) -> bytes:
         return b""
     if codec not in ("h264", "hevc"):
         return b""
-    for unit in _units(packet):
+    for unit in _units(packet, has_lengths):
         kind = unit[0] & 0x1F if codec == "h264" else (unit[0] >> 1) & 0x3F
         if kind == (7 if codec == "h264" else 33):
             return unit.rstrip(b"\0")
     return b""
 
 
-def _units(packet: bytes) -> Iterator[bytes]:
+def _units(packet: bytes, has_lengths: bool) -> Iterator[bytes]:
     """The NAL units before the picture itself, of a stream with start codes or with lengths of four bytes."""
-    if packet.startswith((b"\0\0\1", b"\0\0\0\1")):
+    if not has_lengths:
         for unit in packet[:4096].split(b"\0\0\1")[1:]:
             if unit:
                 yield unit

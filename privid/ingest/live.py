@@ -94,6 +94,8 @@ class LiveStream:
             raise SourceFailure("no video", "the size of the picture is not known")
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.frame_us = int(SECOND / rate) if rate else SECOND // 25
+        # Else with start codes: the first byte of an `avcC` or `hvcC` record is 1, that of a start code 0.
+        self.has_lengths = bytes(self.stream.codec_context.extradata or b"")[:1] == b"\1"
         self.is_timed = container.format.name not in _UNTIMED
 
     def __enter__(self) -> "LiveStream":
@@ -133,7 +135,8 @@ class LiveStream:
 def open_live(source: Source, open_container: Open = av.open) -> LiveStream:
     """Connect, within the source's timeout. Raises SourceFailure."""
     timeout = source.timeout_seconds
-    options = {"analyzeduration": str(2 * SECOND), "fflags": "+nobuffer"}
+    # What is read to find out about the stream is kept: the first packet can be the key frame (so no `nobuffer`).
+    options = {"analyzeduration": str(2 * SECOND)}
     name, container_format = source.url, None
     match source.kind:
         case "rtsp":

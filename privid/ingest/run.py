@@ -141,7 +141,8 @@ class Run:
         """Whether a group begins a new file."""
         if self._writer is None:
             return True
-        length = self._writer.last_us - self._writer.begin_us + self._frame_us
+        # Slewed by a little, ten seconds may be a little less: half a frame decides.
+        length = self._writer.last_us - self._writer.begin_us + self._frame_us * 3 // 2
         return (
             (length >= self._station.segment_us and group.is_closed)
             or length >= _LONGEST * self._station.segment_us

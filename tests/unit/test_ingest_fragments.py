@@ -10,7 +10,7 @@ from privid.domain.units import SECOND
 from privid.ingest.clock import WallClock
 from privid.ingest.errors import SourceFailure
 from privid.ingest.fragments import SegmentWriter, salvage
-from privid.ingest.groups import Group, groups, picture_parameters
+from privid.ingest.groups import Group, groups, is_continued, picture_parameters
 from privid.ingest.live import LiveStream, Source
 from privid.testing.video import read_number, write_clip
 from privid.video.decode import SegmentDecoder
@@ -113,6 +113,22 @@ def test_a_first_packet_without_a_time_is_kept(tmp_path):
     assert np.diff(found[0].times).tolist() == [100_000] * 11
 
 
+def test_a_packet_that_comes_twice_is_one_frame(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", FRAMES, gop=12)
+
+    def repeat(packets):
+        for number, packet in enumerate(packets):
+            yield packet
+            if number in (0, 7, 24):
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                again.is_keyframe = packet.is_keyframe
+                yield again
+
+    _, found, _ = gather(clip, before=repeat)
+    assert [len(group.packets) for group in found] == [12] * 5
+
+
 def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", FRAMES, gop=12)
     _, found, _ = gather(clip, before=lambda packets: (p for n, p in enumerate(packets) if n >= 5))
@@ -144,7 +160,7 @@ def test_another_picture_size_is_noticed(tmp_path, codec):
         clip = write_clip(tmp_path / f"{name}.{suffix}", 3, codec=codec, size=size, options=options)
         with av.open(str(clip)) as container:
             packet = next(p for p in container.demux(video=0) if p.is_keyframe)
-            seen.add(picture_parameters({"libx264": "h264", "libx265": "hevc"}.get(codec, codec), bytes(packet)))
+            seen.add(picture_parameters({"libx264": "h264", "libx265": "hevc"}.get(codec, codec), bytes(packet), False))
     assert len(seen) == 2
     assert b"" not in seen
 
@@ -181,3 +197,28 @@ def test_a_disk_that_is_full_leaves_complete_groups(tmp_path, monkeypatch):
     writer.append(found[2], found[2].times - min(found[0].media_us) + BEGIN)
     finished = writer.finish(writer.last_us + 1, "cut", None)
     assert numbers(finished) == {i: i for i in range(36)}
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_slices_that_come_one_by_one_are_one_frame(tmp_path, codec):
+    options = {"slices": "4"} if codec == "libx264" else {"x265-params": "log-level=none:slices=4:open-gop=0:bframes=0"}
+    clip = write_clip(tmp_path / "a.ts", FRAMES, codec=codec, gop=12, size=(320, 288), options=options)
+
+    def split(packets):
+        """As RTSP delivers it: every slice a packet of its own, at the time of the first."""
+        for packet in packets:
+            units = [b"\0\0\1" + unit for unit in bytes(packet).split(b"\0\0\1")[1:]]
+            first = next(
+                i for i, unit in enumerate(units) if is_continued(packet.stream.codec_context.name, unit, False)
+            )
+            for part in (b"".join(units[:first]), *units[first:]):
+                single = av.Packet(part)
+                single.pts, single.dts, single.time_base = packet.pts, packet.dts, packet.time_base
+                single.is_keyframe = packet.is_keyframe
+                yield single
+
+    stream, found, _ = gather(clip, before=split)
+    assert sum(len(group.packets) for group in found) == FRAMES
+    writer, times = write(tmp_path, stream, found)
+    finished = writer.finish(int(times[-1]) + 1, "cut", None)
+    assert numbers(finished) == {i: i for i in range(FRAMES)}

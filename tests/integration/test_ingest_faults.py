@@ -1,0 +1,180 @@
+"""A recorder against a real RTSP server while one of the two is killed, frozen, or talks nonsense."""
+
+import json
+import secrets
+import signal
+import time
+
+import pytest
+
+from privid.domain.units import SECOND
+from tests.support.rtsp import FPS, GOP, Garbage, Recorder, Server, connects, free_port, wait_for, write_source
+
+FRAME_US = SECOND // FPS
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source")
+    write_source(folder)
+    return folder
+
+
+@pytest.fixture
+def started():
+    """What a test has started, for the end."""
+    found = []
+    yield found
+    for thing in reversed(found):
+        thing.stop(signal.SIGKILL) if isinstance(thing, Recorder) else thing.kill()
+
+
+def runs_of(frames):
+    """Cut where the numbers do not go on: each connection plays from the beginning."""
+    runs = []
+    for number, at in frames:
+        if not runs or number != runs[-1][-1][0] + 1:
+            runs.append([])
+        runs[-1].append((number, at))
+    return runs
+
+
+def killed_at_random(tmp_path, source, started, kills):
+    server = Server(source).start()
+    started.append(server)
+    recorder = Recorder(tmp_path, {"gate": server.url()})
+    started.append(recorder)
+    arrived = []
+    for _ in range(kills):
+        recorder.start()
+        wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "recording")
+        time.sleep(secrets.randbelow(2500) / 1000)
+        arrived.append(recorder.camera("gate")["packets"])
+        recorder.stop(signal.SIGKILL)
+    recorder.start()
+    wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "recording")
+    assert recorder.stop() == 0
+
+    recorder.check_files()
+    frames, segments = recorder.frames("gate")
+    times = [at for _, at in frames]
+    assert times == sorted(set(times))
+    # Nothing is lost or doubled inside a run, from its first frame on, and only the last group may be missing.
+    runs = runs_of(frames)
+    assert [run[0][0] for run in runs] == [0] * (kills + 1)
+    for run, packets in zip(runs, arrived, strict=False):
+        assert len(run) >= (packets - 1) // GOP * GOP
+        assert len(run) % GOP == 0
+    # What is not covered is a gap, exactly from the last frame on, and says why.
+    spans = recorder.catalog.coverage("gate", segments[0].begin_us, segments[-1].end_us)
+    assert {span.state for span in spans} == {"covered", "gap"}
+    gaps = recorder.catalog.gaps("gate", segments[0].begin_us, segments[-1].end_us)
+    assert {gap.reason for gap in gaps} == {"recorder stopped"}
+    assert len(gaps) == kills
+    for gap, run, following in zip(gaps, runs, runs[1:], strict=False):
+        assert abs(gap.begin_us - run[-1][1] - FRAME_US) < FRAME_US
+        assert gap.end_us == following[0][1]
+
+
+@pytest.mark.timeout(240)
+def test_a_recorder_killed_at_random_loses_at_most_a_group(tmp_path, source, started):
+    killed_at_random(tmp_path, source, started, kills=5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_recorder_killed_a_hundred_times(tmp_path, source, started):
+    killed_at_random(tmp_path, source, started, kills=100)
+
+
+@pytest.mark.timeout(240)
+def test_one_cameras_trouble_is_its_own(tmp_path, source, started):
+    """Servers that are killed, frozen, refuse, or send garbage, and beside them one that works."""
+    good, killed, frozen = (Server(source).start() for _ in range(3))
+    garbage = Garbage()
+    started += [good, killed, frozen, garbage]
+    secret = "hunter2"
+    recorder = Recorder(
+        tmp_path,
+        {
+            "good": good.url(),
+            "killed": killed.url(),
+            "frozen": frozen.url(),
+            "refusing": f"rtsp://admin:{secret}@127.0.0.1:{free_port()}/camera.mp4",
+            "garbage": f"rtsp://127.0.0.1:{garbage.port}/camera.mp4",
+            "missing": good.url("nothing.mp4"),
+        },
+        'segment = "2s"\n[cameras.frozen]\ntimeout = "2s"\n[cameras.garbage]\ntimeout = "2s"\n',
+    ).start()
+    started.append(recorder)
+    for name in ("good", "killed", "frozen"):
+        wait_for(lambda name=name: recorder.camera(name).get("phase") == "recording", name)
+    time.sleep(1.5)
+    killed.kill()
+    frozen.freeze()
+    wait_for(lambda: recorder.camera("killed").get("failures"), "the killed server")
+    wait_for(lambda: recorder.camera("frozen").get("failures"), "the frozen server")
+    assert "killed" in recorder.get("/healthz")
+    killed.start()
+    frozen.thaw()
+    for name in ("killed", "frozen"):
+        wait_for(lambda name=name: recorder.camera(name).get("phase") == "recording", f"{name} again")
+    for name in ("refusing", "garbage", "missing"):
+        wait_for(lambda name=name: recorder.camera(name).get("failures"), name)
+    states = {name: recorder.camera(name) for name in ("good", "killed", "frozen", "refusing", "garbage", "missing")}
+    said = recorder.get("/status") + recorder.get("/metrics") + recorder.get("/healthz")
+    assert recorder.stop() == 0
+    said += recorder.log.read_text()
+    assert secret not in said
+    assert "rtsp://" not in said
+    assert "Traceback" not in said
+
+    assert states["good"]["failures"] == {}
+    assert states["refusing"]["failures"].keys() == {"refused"}
+    assert states["frozen"]["failures"].keys() >= {"timed out"}
+    assert states["garbage"]["failures"].keys() <= {"garbage", "timed out", "failed", "ended"}
+    assert states["missing"]["connections"] == 0
+    recorder.check_files()
+    frames, segments = recorder.frames("good")
+    assert [number for number, _ in frames] == list(range(len(frames)))
+    assert len(segments) > 1
+    assert {span.state for span in recorder.catalog.coverage("good", segments[0].begin_us, segments[-1].end_us)} == {
+        "covered"
+    }
+    for name, reason in (("killed", "ended"), ("frozen", "timed out")):
+        frames, segments = recorder.frames(name)
+        runs = runs_of(frames)
+        assert len(runs) >= 2, name
+        gaps = recorder.catalog.gaps(name, segments[0].begin_us, segments[-1].end_us)
+        assert gaps[0].reason == reason
+        assert abs(gaps[0].begin_us - runs[0][-1][1] - FRAME_US) < FRAME_US
+        assert gaps[-1].end_us == runs[-1][0][1]
+
+
+def test_reload_leaves_the_others_alone(tmp_path, source, started):
+    server = Server(source).start()
+    started.append(server)
+    recorder = Recorder(tmp_path, {"gate": server.url(), "door": "", "yard": server.url()}).start()
+    started.append(recorder)
+    wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "gate")
+    assert recorder.camera("door") == {}
+    recorder.config.write_text(f'segment = "2s"\n[cameras.door]\nurl = "{server.url()}"\n')
+    recorder.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: recorder.camera("door").get("phase") == "recording", "door")
+    recorder.config.write_text("this is not TOML")
+    recorder.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "stays as it was" in recorder.log.read_text(), "the refusal of a bad file")
+    assert recorder.camera("gate")["connections"] == 1
+    assert recorder.camera("door")["phase"] == "recording"
+    assert recorder.stop() == 0
+    for name in ("gate", "yard"):
+        frames, _ = recorder.frames(name)
+        assert [number for number, _ in frames] == list(range(len(frames)))
+    assert "no video" not in [json.loads(line)["event"] for line in recorder.log.read_text().splitlines()[1:]]
+
+
+def test_nothing_listens_at_the_port_of_a_recorder_that_ended(tmp_path):
+    recorder = Recorder(tmp_path, {}).start()
+    wait_for(lambda: recorder.get("/healthz") == "ok\n", "an idle recorder")
+    assert recorder.stop(signal.SIGINT) == 0
+    assert not connects(recorder.port)
