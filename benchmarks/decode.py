@@ -3,7 +3,8 @@
 Prints a table and writes benchmarks/out/decode.json. Rates are frames per CPU-second, user and system, the best of
 interleaved rounds (other load on the machine only ever makes a run slower). "plain" converts every frame and drops it;
 our reader also fills the sealed memory that is handed to the sandbox, and gets it back as it does from a pool of
-workers, two chunks later. Exit status 1 if a target is missed.
+workers, two chunks later. The rows "against none" set our reader under a mask, or with two regions, beside itself
+without. Exit status 1 if a target is missed.
 
     python benchmarks/decode.py [CLIP] [--rounds 3]
 """
@@ -19,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from privid.database.connect import open_database
 from privid.ingest.importer import import_file
@@ -27,6 +29,7 @@ from privid.video.chunking import Chunk, chunks
 from privid.video.frames import read_chunks
 from privid.video.memory import FrameBuffer
 from privid.video.store import SegmentStore
+from privid.video.views import View, views
 
 HERE = Path(__file__).resolve().parent
 DEFAULT_CLIP = HERE.parent / "examples" / "plaza.mp4"
@@ -64,14 +67,14 @@ class Bench:
         self.length_us = (imported.end_us - imported.begin_us) // REPEAT
         self.chunks = chunks(START_US, START_US + imported.end_us - imported.begin_us, CHUNK_US, CHUNK_US)
 
-    def ours(self, wanted: Sequence[Chunk]) -> int:
+    def ours(self, wanted: Sequence[Chunk], shown: Sequence[View | None] = (None,)) -> int:
         frames = 0
         in_use: deque[FrameBuffer] = deque()
-        for chunk in read_chunks(self.catalog, self.store, "camera", wanted):
-            frames += len(chunk.times_us)
+        for chunk in read_chunks(self.catalog, self.store, "camera", wanted, views=shown):
+            frames += len(chunk.times_us) if chunk.view == 0 else 0
             if chunk.memory is not None:
                 in_use.append(chunk.memory)
-            if len(in_use) == IN_USE:
+            if len(in_use) == IN_USE * len(shown):
                 in_use.popleft().reuse()
         for memory in in_use:
             memory.close()
@@ -117,6 +120,14 @@ class Bench:
                         frames += 1
         return frames
 
+    def drawn(self) -> tuple[View | None, View | None, View | None]:
+        """A mask over a quarter of the picture, in the middle and at odd places; the left and the right half."""
+        width, height = self.catalog.frame_size("camera") or (0, 0)
+        mask, halves = np.zeros((1, height, width), np.bool_), np.ones((2, height, width), np.bool_)
+        mask[:, height // 4 | 1 : 3 * height // 4, width // 4 | 1 : 3 * width // 4] = True
+        halves[0, :, : width // 2] = halves[1, :, width // 2 :] = False
+        return (*views([mask], None), *views([], halves))  # type: ignore[return-value]  # one view and two
+
     def spread(self) -> list[Chunk]:
         """Chunks far from each other, out of order, and inside one repetition: the same ones in every run."""
         inside = [c for c in self.chunks if (c.begin_us - START_US) % self.length_us + CHUNK_US <= self.length_us]
@@ -141,10 +152,13 @@ def with_key_frames(clip: Path, target: Path) -> Path:
 
 def measure(bench: Bench, rounds: int) -> dict[str, dict[str, float]]:
     spread = bench.spread()
+    mask, *halves = bench.drawn()
     runs: dict[str, tuple[Run, Run]] = {
         "sequential": (lambda: bench.ours(bench.chunks), bench.plain),
         "sequential, 5 s kept by both": (lambda: bench.ours(bench.chunks), bench.plain_kept),
         "random": (lambda: bench.ours(spread), lambda: bench.plain_random(spread)),
+        "a mask, against none": (lambda: bench.ours(bench.chunks, [mask]), lambda: bench.ours(bench.chunks)),
+        "two regions, against none": (lambda: bench.ours(bench.chunks, halves), lambda: bench.ours(bench.chunks)),
     }
     results = {}
     for label, (ours, plain) in runs.items():
