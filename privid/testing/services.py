@@ -34,6 +34,7 @@ DOCUMENT: Mapping[str, Any] = {
     "public_time_s": 2.0,
     "releases": [],
     "charges": [{"camera": "plaza", "epsilon": 0.5, "profile": [[0, 10, 500_000_000]]}],
+    "plans": [],
     "admissible": True,
     "admissible_epsilon": 0.65,
     "refusals": [],
