@@ -31,6 +31,7 @@ from privid.domain.policy import MaskPolicy
 from privid.domain.units import NANO
 from privid.ledger import BudgetExceeded, IllegalTransition, Ledger, Policies, Reservation, State
 from privid.ledger.consistency import problems
+from privid.ledger.values import SeriesReservation, Window
 from tests.support.databases import postgresql_server, why_no_postgresql
 from tests.support.hammer import hammer
 from tests.support.ledgers import HOUR, PLAIN, Clock, World, all_steps, charge
@@ -153,6 +154,29 @@ def life_of_several_queries(ledger: Ledger, _: Policies) -> None:
         ledger.fail(failing.query_id, "disk")
 
 
+def life_of_a_series(ledger: Ledger, _: Policies) -> None:
+    """A standing query: all windows reserved at once, one answered, the others withdrawn."""
+    windows = [
+        Window(
+            begin,
+            begin + HOUR,
+            replace(request("series", charge(NANO // 2, begin), cache_key=f"window {begin}"), ready_us=begin + HOUR),
+        )
+        for begin in (10 * HOUR, 11 * HOUR, 12 * HOUR)
+    ]
+    asked = SeriesReservation(
+        analyst_id=1, request_id="series", text="series", default_epsilon_nano=NANO, horizon_us=None, every_us=HOUR,
+        certificate="{}", windows=tuple(windows),
+    )  # fmt: skip
+    series_id = ledger.reserve_series(asked).series_id
+    first = ledger.windows(series_id)[0]
+    if first.state is not State.RELEASED:
+        ledger.start(first.id)
+        ledger.release(first.id, '{"answer": 1}')
+    if State.CANCELLED not in ledger.series(series_id).windows:
+        ledger.cancel_series(series_id, actor="analyst:ana")
+
+
 def change_of_policy(_: Ledger, policies: Policies) -> None:
     longer = replace(PLAIN, rho_us=2 * PLAIN.rho_us, K=2, masks={"benches": MaskPolicy(PLAIN.rho_us, 2)})
     if policies.current("plaza").K == 1:
@@ -190,9 +214,9 @@ def outcome(location: str, scenario: Scenario) -> list[object]:
         found: list[object] = [
             tuple(row)
             for row in connection.exec_driver_sql(
-                "SELECT request_id, state, (SELECT count(*) FROM releases x WHERE x.reservation_id = r.id),"
+                "SELECT q.text, cache_key, state, (SELECT count(*) FROM releases x WHERE x.reservation_id = r.id),"
                 " (SELECT count(*) FROM charges c WHERE c.reservation_id = r.id AND c.refunded_us IS NULL)"
-                " FROM queries q JOIN reservations r ON r.id = q.reservation_id ORDER BY request_id"
+                " FROM queries q JOIN reservations r ON r.id = q.reservation_id ORDER BY q.text, cache_key"
             )
         ]
     found += all_steps(engine)
@@ -233,7 +257,7 @@ def kill_at_every_point(prepared: Callable[[], str], scenario: Scenario, stride:
     return len(points)
 
 
-SCENARIOS = [(life_of_several_queries, 80), (change_of_policy, 20)]
+SCENARIOS = [(life_of_several_queries, 80), (life_of_a_series, 40), (change_of_policy, 20)]
 
 
 @pytest.mark.parametrize(("scenario", "least"), SCENARIOS)
@@ -241,10 +265,11 @@ def test_a_kill_at_any_point_can_be_recovered_from(
     prepared: Callable[[], str], on_sqlite: bool, scenario: Scenario, least: int
 ) -> None:
     # A sample; all of them are for the soak. PostgreSQL takes a quarter of a second for a new database.
-    assert kill_at_every_point(prepared, scenario, 2 if on_sqlite else 15) >= least
+    assert kill_at_every_point(prepared, scenario, 4 if on_sqlite else 15) >= least
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(("scenario", "least"), SCENARIOS)
 def test_a_kill_at_every_point_can_be_recovered_from(
     prepared: Callable[[], str], scenario: Scenario, least: int
@@ -307,6 +332,6 @@ def test_random_kills_leave_the_books_balanced(new_database: Callable[[], str]) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 def test_two_hundred_random_kills(new_database: Callable[[], str]) -> None:
     random_kills(new_database, 200)
