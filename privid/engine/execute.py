@@ -6,14 +6,13 @@ are kept in a journal, so whatever ends a run early (a crash, a stop, a failure 
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from privid.domain.home import Home
-from privid.domain.policy import CameraPolicy
 from privid.domain.release import Release
 from privid.domain.schedule import SETUP_US, PublicSchedule
 from privid.engine import release, tables
@@ -21,16 +20,13 @@ from privid.engine.aggregate import EngineSettings
 from privid.engine.journal import Row, SlotJournal
 from privid.engine.lanes import Lanes
 from privid.engine.plan import Plan
-from privid.engine.seen import region_names, views_of
+from privid.engine.slots import slots
 from privid.video.catalog import Catalog
-from privid.video.chunking import Chunk, chunks
-from privid.video.frames import read_chunks
 from privid.video.pictures import PictureStore
 from privid.video.store import SegmentStore
 from query_lang.logical import Process, SchemaColumn
 from workers import wire
 from workers.host.errors import SlotsLate
-from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool
 
 _log = structlog.get_logger("privid.engine")
@@ -113,51 +109,18 @@ class Executor:
             _log.debug("slot finished", query=query_id, table=process.name, slot=slot)
 
         spec = self._executable(process, plan.executables[process.executable])
+        policy = plan.policies[process.split.camera]
         cores = self.lanes.cores(plan.timing, plan.slot_cores(process))
         first_us = begin_us + SETUP_US - self.clock()
         start_ns = None if plan.timing == "open" else time.monotonic_ns() + first_us * 1000
         with LocalPool(spec, plan.timing, cores) as pool:
             pool.run(
-                self._frames(process, plan.policies[process.split.camera], frozenset(missing)),
+                slots(self.video, self.store, self.pictures, process.split, policy, frozenset(missing)),
                 len(missing),
                 finished,
                 reserve_turns=_schedule(process, plan, len(missing)).reserve_turns,
                 start_ns=start_ns,
                 stop=stop,
-            )
-
-    def _frames(self, process: Process, policy: CameraPolicy, missing: frozenset[int]) -> Iterator[Slot]:
-        """The missing slots in order. A slot is a chunk and one of its regions; a chunk is decoded once for all."""
-        split = process.split
-        regions = region_names(split, policy)
-        found = read_chunks(
-            self.video,
-            self.store,
-            split.camera,
-            [chunk for chunk in _chunks(process) if not missing.isdisjoint(_slots_of(chunk, len(regions)))],
-            views=views_of(split, policy, self.pictures),
-            fps=split.fps,
-            resize=split.resize,
-        )
-        for chunk in found:
-            slot = chunk.index * len(regions) + chunk.view
-            if slot not in missing:
-                if chunk.memory is not None:
-                    chunk.memory.reuse()
-                continue
-            yield Slot(
-                index=slot,
-                frames=chunk.memory,
-                frame_count=len(chunk.times_us),
-                height=chunk.height,
-                width=chunk.width,
-                channels=3,
-                times_us=chunk.times_us,
-                start_us=chunk.begin_us,
-                end_us=chunk.end_us,
-                camera=split.camera,
-                region=regions[chunk.view],
-                fps=float(split.fps or policy.fps),
             )
 
     def _executable(self, process: Process, sha256: str) -> ExecutableSpec:
@@ -167,15 +130,6 @@ class Executor:
 
     def _spool(self, query_id: str, position: int) -> Path:
         return self.home.spool / query_id / f"{position}.rows"
-
-
-def _chunks(process: Process) -> tuple[Chunk, ...]:
-    split = process.split
-    return chunks(split.begin_us, split.end_us, split.chunk_us, split.chunk_us + split.stride_us)
-
-
-def _slots_of(chunk: Chunk, regions: int) -> range:
-    return range(chunk.index * regions, (chunk.index + 1) * regions)
 
 
 def _slot_count(process: Process, plan: Plan) -> int:
