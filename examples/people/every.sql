@@ -1,6 +1,6 @@
--- A question that repeats: the average of every two minutes, each window released by itself.
+-- A question that repeats: the average of every five minutes, each window released by itself.
 SPLIT plaza
-  BEGIN 2026-09-01T13:20:00Z END NEVER EVERY 2 min HORIZON 6 min
+  BEGIN 2026-09-01T13:15:00Z END NEVER EVERY 5 min HORIZON 20 min
   BY TIME 10 sec
   AT 5 FPS RESIZE 384x288
   INTO chunks;
@@ -10,4 +10,4 @@ PROCESS chunks USING 'people.py' TIMEOUT 800 ms
   WITH SCHEMA (people:NUMBER=0)
   INTO seen;
 
-SELECT AVG(RANGE(people, 0, 8)) AS people FROM seen CONSUMING 0.5;
+SELECT AVG(RANGE(people, 0, 8)) AS people FROM seen CONSUMING 1;

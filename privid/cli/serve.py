@@ -56,6 +56,9 @@ def run_command(
     tls_key: _Key = None,
     tls_client_ca: _ClientCa = None,
     slot_cores: _SlotCores = None,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="The database is an older copy: serve owners only, to import into it.")
+    ] = False,
     log_level: _LogLevel = "info",
     json: Json = False,
 ) -> None:
@@ -75,6 +78,7 @@ def run_command(
         "tls_key": tls_key,
         "tls_client_ca": tls_client_ca,
         "slot_cores": slot_cores,
+        "restored": restored or None,
     }
     _run({name: value for name, value in options.items() if value is not None}, log_level, json=json)
 
@@ -116,7 +120,8 @@ def _run(options: dict[str, Any], log_level: str, *, json: bool) -> None:
             # One line, so that whoever started the server can wait for it.
             print_json({"ready": True, "analysts": addresses.analysts, "owners": addresses.owners}, one_line=True)
         else:
-            line = f"privid-server ready: analysts {addresses.analysts}, owners {addresses.owners}, home {home.root}"
+            analysts = addresses.analysts or "not served"
+            line = f"privid-server ready: analysts {analysts}, owners {addresses.owners}, home {home.root}"
             stdout().print(line, markup=False, soft_wrap=True)
 
     try:

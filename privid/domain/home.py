@@ -42,6 +42,11 @@ class Home:
         return self.root / "spool"
 
     @property
+    def ledger_head(self) -> Path:
+        """How far the ledger has come: what a database that is restored from a copy is compared with."""
+        return self.root / "ledger.head"
+
+    @property
     def owner_token(self) -> Path:
         """The first owner's token, written at the server's first start."""
         return self.root / "owner.token"

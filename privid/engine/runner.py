@@ -40,17 +40,25 @@ _LONGEST_WAIT_SECONDS = 60.0
 class Runner:
     """The two lanes. Every public method may be called from any thread.
 
-    `turn` guards who takes which turn: whoever admits a query holds it until `enqueue` or `take_due`.
+    `turn` guards who takes which turn: whoever admits a query holds it until `enqueue` or `take_due`. `released` is
+    called after every release.
     """
 
     def __init__(
-        self, home: Home, ledger: Ledger, planner: Planner, executor: Executor, clock: Callable[[], int]
+        self,
+        home: Home,
+        ledger: Ledger,
+        planner: Planner,
+        executor: Executor,
+        released: Callable[[], None],
+        clock: Callable[[], int],
     ) -> None:
         self.turn = threading.Lock()
         self._home = home
         self._ledger = ledger
         self._planner = planner
         self._executor = executor
+        self._released = released
         self._clock = clock
         self._stopping = threading.Event()
         self._changed = threading.Event()
@@ -229,6 +237,7 @@ class Runner:
                 schedule = plan.certificate.public_time_us
                 self._ledger.postpone(reservation_id, visible_us + -(-behind // schedule) * schedule)
         self._ledger.release(reservation_id, document.encode(release))
+        self._released()
 
     def _give_up(self, reservation_id: str, reason: str) -> None:
         with contextlib.suppress(IllegalTransition):

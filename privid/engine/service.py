@@ -37,6 +37,7 @@ from privid.ledger.values import (
     Window,
     Work,
 )
+from privid.ledger.watermark import Watermark
 from privid.privacy import explain
 from privid.video.catalog import Catalog
 from privid.video.pictures import PictureStore
@@ -106,7 +107,8 @@ class Engine:
         self._delay_us = delay_us
         self._planner = Planner(database, Policies(database, clock), video, pictures, lanes, clock)
         executor = Executor(home, video, SegmentStore(home.video), pictures, lanes, clock)
-        self._runner = Runner(home, ledger, self._planner, executor, clock)
+        watermark = Watermark(home.ledger_head, database)
+        self._runner = Runner(home, ledger, self._planner, executor, watermark.advance, clock)
 
     def start(self) -> None:
         """Begin to work on admitted queries, interrupted ones first."""

@@ -17,6 +17,7 @@ from privid.domain.units import SECOND
 from privid.engine.lanes import Lanes
 from privid.ledger import Ledger, Policies
 from privid.ledger.archive import Archive
+from privid.ledger.watermark import Watermark
 from privid.server.admin_service import AdminService, Office
 from privid.server.audits import AuditDesk
 from privid.server.auth import Authenticator, ensure_owner
@@ -58,7 +59,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server really listens."""
+    """Where the server really listens; `analysts` is empty if only owners are served."""
 
     analysts: str
     owners: str
@@ -87,6 +88,10 @@ def wire(settings: Settings) -> Parts:
     lanes = Lanes.of_host(settings.slot_cores)
     os.sched_setaffinity(0, lanes.shared)
     database = open_database(settings.database_url or home.database)
+    watermark = Watermark(home.ledger_head, database)
+    if settings.restored:
+        watermark.advance()
+    watermark.require()
     ledger = Ledger(database, system_clock)
     engine = Engine(home, database, ledger, lanes, system_clock, round(settings.window_delay_seconds * SECOND))
     return Parts(
@@ -148,12 +153,14 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
         settings,
     )
 
-    await asyncio.to_thread(parts.engine.start)
+    if not settings.restored:
+        await asyncio.to_thread(parts.engine.start)
     try:
-        await analysts.start()
+        if not settings.restored:
+            await analysts.start()
         await owners.start()
         _log.info("ready", analysts=analysts.address, owners=owners.address)
-        on_ready(Addresses(analysts.address, owners.address))
+        on_ready(Addresses("" if settings.restored else analysts.address, owners.address))
         await stop.wait()
         _log.info("stopping")
     finally:

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """Its key, PEM."""
     tls_client_ca: Path | None = None
     """With it, clients need a certificate signed by it, besides their token."""
+    restored: bool = False
+    """After a database was restored from a copy: serve owners only, so that they can import what was spent since."""
     default_epsilon: Annotated[float, Field(gt=0)] = 1.0
     """Of a SELECT without CONSUMING, when the request names none."""
     slot_cores: Annotated[int, Field(ge=0)] | None = None
