@@ -100,8 +100,19 @@ class Recorder:
         if max(ends):
             outage.begin(max(ends), STOPPED, max(ends))
         return Station(
-            folder, publisher, outage, state, recording.clock, self._stop, recording.segment_us, floor_us=max(ends)
+            folder=folder,
+            publisher=publisher,
+            outage=outage,
+            state=state,
+            clock=recording.clock,
+            stop=self._stop,
+            segment_us=recording.segment_us,
+            has_room=self._has_room,
+            floor_us=max(ends),
         )
+
+    def _has_room(self) -> bool:
+        return self._recording.store.free_bytes() >= self._recording.min_free_bytes
 
     def _attempt(self, station: Station) -> None:
         """One connection, and the wait after it."""
@@ -109,7 +120,7 @@ class Recorder:
         state.enter("connecting", clock.now_us(), station.outage.reason)
         run: Run | None = None
         try:
-            if recording.store.free_bytes() < recording.min_free_bytes:
+            if not self._has_room():
                 raise SourceFailure(DISK_FULL)
             with open_live(self._source, recording.open_container) as stream:
                 state.connections += 1

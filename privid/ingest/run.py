@@ -1,6 +1,7 @@
 """What one connection to a camera delivers without a break: from packets to finished segment files."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Station:
     clock: WallClock
     stop: threading.Event
     segment_us: int
+    has_room: Callable[[], bool]
     floor_us: int
 
 
@@ -119,6 +121,8 @@ class Run:
         if cut and self._writer is not None:
             self._finish(begin, "cut")
         if self._writer is None:
+            if not station.has_room():
+                raise SourceFailure(DISK_FULL)
             if not self.has_recorded:
                 station.outage.end(begin)
                 station.state.enter("recording", station.clock.now_us())

@@ -1,0 +1,110 @@
+"""The recorder's configuration: what it takes, what it refuses, and that no message repeats a secret."""
+
+import pytest
+
+from privid.database.connect import open_database
+from privid.domain.units import SECOND
+from privid.ingest.configuration import load
+from privid.ingest.errors import BadRecording, BadVideoFile
+from privid.ingest.folder import time_in_name
+from privid.ingest.live import Source, redacted
+from privid.video.catalog import Catalog
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    found = Catalog(open_database(tmp_path / "privid.sqlite3"))
+    found.add_camera("gate", created_us=1, url="rtsp://host/1")
+    found.add_camera("yard", created_us=1)
+    found.add_camera("clips", created_us=1)
+    return found
+
+
+def test_cameras_of_the_database_alone(catalog):
+    found = load(catalog, None)
+    assert found.sources == {"gate": Source("rtsp", "rtsp://host/1")}
+    assert found.segment_us == 10 * SECOND
+    assert found.retention.max_bytes is None
+    assert found.retention.min_free_bytes == 0
+
+
+def test_a_file_completes_and_overrides(catalog, tmp_path):
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "yard.password").write_text("p@ss/word\n")
+    file = tmp_path / "ingest.toml"
+    file.write_text(f"""
+segment = "5s"
+max_size = "1.5 TB"
+min_free = "2GB"
+[cameras.gate]
+keep = "30 days"
+max_size = "200 GB"
+[cameras.yard]
+url = "rtsp://ignored@10.0.0.5:8554/h264?a=1"
+username = "admin"
+password_file = "yard.password"
+transport = "udp"
+timeout = "8s"
+[cameras.clips]
+url = "{tmp_path}/incoming"
+settled = "30s"
+""")
+    found = load(catalog, file)
+    assert found.sources["yard"] == Source("rtsp", "rtsp://admin:p%40ss%2Fword@10.0.0.5:8554/h264?a=1", "udp", 8.0)
+    assert found.sources["clips"].kind == "folder"
+    assert found.settled_seconds["clips"] == 30
+    assert found.segment_us == 5 * SECOND
+    assert found.retention.cameras["gate"].keep_us == 30 * 86_400 * SECOND
+    assert found.retention.cameras["gate"].max_bytes == 200 * 10**9
+    assert found.retention.max_bytes == 1_500 * 10**9
+    assert found.retention.min_free_bytes == 2 * 10**9
+    assert load(catalog, file) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("= 1", "not TOML"),
+        ("segmnt = 1", "segmnt is not a setting; known: cameras"),
+        ("[cameras.nobody]", "unknown camera 'nobody': privid-admin camera add nobody"),
+        ("[cameras]\ngate = 1", "write [cameras.NAME]"),
+        ("[cameras.gate]\nurl = 5", "cameras.gate: url is text in quotes"),
+        ('[cameras.gate]\nkeep = "long"', "keep is a duration"),
+        ('[cameras.gate]\nmax_size = "many"', "max_size is a size"),
+        ('[cameras.gate]\ntransport = "carrier pigeon"', "transport is tcp or udp"),
+        ('[cameras.gate]\ntimeout = "1h"', "timeout must be"),
+        ('segment = "1h"', "segment must be"),
+        ('[cameras.gate]\nusername = "x"', "go together"),
+        ('[cameras.gate]\nusername = "x"\npassword_file = "nothing"', "cannot read the password"),
+        ('[cameras.gate]\nurl = "ftp://u:hunter2@host/"', "ftp://host/ cannot be recorded"),
+        ('[cameras.gate]\nurl = "rtsp://"', "names no host"),
+        ('[cameras.gate]\nurl = "clips/a.mp4"', "not an absolute path"),
+    ],
+)
+def test_what_is_refused_says_what_to_do(catalog, tmp_path, text, says):
+    file = tmp_path / "ingest.toml"
+    file.write_text(text)
+    with pytest.raises(BadRecording) as refused:
+        load(catalog, file)
+    assert says in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there(catalog, tmp_path):
+    with pytest.raises(BadRecording, match="No such file"):
+        load(catalog, tmp_path / "nothing.toml")
+
+
+def test_addresses_are_shown_without_secrets():
+    assert redacted("rtsp://user:hunter2@host:554/1?token=hunter2#hunter2") == "rtsp://host:554/1"
+    assert redacted("https://host/a") == "https://host/a"
+
+
+def test_the_time_in_a_name():
+    expected = 1_796_112_000 * SECOND  # 2026-12-01T08:00:00Z
+    assert time_in_name("gate_2026-12-01_08-00-00.mp4", "UTC") == expected
+    assert time_in_name("20261201T080000Z.mkv", "Europe/Berlin") == expected
+    assert time_in_name("cam1 20261201090000.mp4", "Europe/Berlin") == expected
+    for name in ("gate.mp4", "gate_2026-13-01_08-00-00.mp4", "12345678.mp4"):
+        with pytest.raises(BadVideoFile):
+            time_in_name(name, "UTC")
