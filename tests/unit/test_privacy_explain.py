@@ -247,3 +247,28 @@ def test_a_choice_has_a_scale_and_no_interval():
     assert mechanism["interval95"] is None
     (constant,) = explained("SELECT MEDIAN(RANGE(speed, 9, 9)) FROM t1;")["releases"]
     assert constant["mechanisms"][0]["kind"] == "public"
+
+
+def test_a_table_says_what_it_is_made_from_and_how_it_was_narrowed():
+    hour = 3_600_000_000
+    found = explained("SELECT COUNT(*) FROM t1 WHERE chunk >= TIMESTAMP '1970-01-01T03:00:00Z' AND plate = 'A';")
+    where = found["plans"][0]["input"]
+    assert where["source"] is None
+    (table,) = where["inputs"]
+    assert table["source"] == {
+        "camera": "cam1",
+        "mask": "none",
+        "region": None,
+        "begin_us": 3 * hour,
+        "end_us": 12 * hour,
+        "written_us": [0, 12 * hour],
+        "chunk_us": 5_000_000,
+        "period_us": 5_000_000,
+        "executable": "a.py",
+        "timeout_us": 1_000_000,
+        "segment_us": 30_000_000,
+        "segments": 1,
+        "touched_per_segment": 7,
+    }
+    assert found["chunks"] == 9 * 720
+    assert explained("SELECT COUNT(*) FROM t1;")["plans"][0]["input"]["source"]["written_us"] is None
