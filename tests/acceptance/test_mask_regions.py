@@ -1,6 +1,7 @@
 """Masks and regions through the real programs: what the owner hides is zero for every guest, and the rest is there."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from privid.owner.drawings import write_png
-from privid.testing.system import LocalSystem
+from privid.testing.system import LocalSystem, wait_until
 from privid.testing.video import picture
 from tests.support.minute import PLENTY
 
@@ -166,6 +167,30 @@ def test_a_mask_of_another_camera_is_unknown(system: LocalSystem, token: str, tm
     assert refused.returncode == 2
     assert "unknown mask 'beach'" in refused.stderr
     assert "Did you mean beaches?" in refused.stderr
+
+
+def test_a_killed_server_goes_on_with_the_slots_that_are_left(system: LocalSystem, token: str) -> None:
+    polygons = ("--polygon", "a=0,0 80,0 80,96 0,96", "--polygon", "b=80,0 160,0 160,96 80,96")
+    system.run("privid-admin", "region", "add", "plaza", "sides", *polygons, "--yes")
+    slow = b"import time\ndef process(chunk):\n    time.sleep(0.15)\n    yield {'west': 1 + (chunk.region == 'b')}\n"
+    text = QUERY.format(
+        clauses="BY REGION sides",
+        select="SELECT region, SUM(RANGE(west, 0, 2)) AS n FROM t GROUP BY region CONSUMING 900;",
+    )
+    with system.client(token) as client:
+        client.upload("sums.py", slow)
+        submitted = client.submit(text).query
+    wait_until(lambda: len([e for e in system.logged("slot finished") if e["query"] == submitted.id]) >= 5)
+    system.kill()
+    system.start()
+    with system.client(token) as client:
+        *_, last = client.watch(submitted.id)
+        assert last.query.state == "released"
+        rows = client.result(submitted.id).tables[0].rows
+        client.upload("sums.py", SUMS)
+    assert [(row[0], round(row[1].value)) for row in rows] == [("a", 10), ("b", 20)]
+    ran = Counter(entry["slot"] for entry in system.logged("slot finished") if entry["query"] == submitted.id)
+    assert ran == dict.fromkeys(range(20), 1)
 
 
 def test_a_damaged_picture_stops_a_query_before_it_is_charged(system: LocalSystem, token: str, tmp_path: Path) -> None:
