@@ -177,7 +177,10 @@ class _Changes:
             yield f"  {name} keeps its own policy, which differs"
         for analyst in self.analysts:
             yield f"+ analyst {analyst['name']}, without a token"
-        yield f"+ charges of {self.added} queries; {self.known} are in the ledger already"
+        if self.added:
+            yield f"+ charges of {self.added} queries"
+        if self.known:
+            yield f"  charges of {self.known} queries are in the ledger already"
 
     @property
     def any(self) -> bool:

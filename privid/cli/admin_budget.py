@@ -144,13 +144,12 @@ def _print_forecast(facts: ForecastFacts, found: words.Forecast, name: str) -> N
 
 def _query_sentence(query: QueryForecast) -> str:
     begin, end = map(isoformat, query.window)
-    times = {0: "it would not be admitted", 1: "it would be admitted once"}
-    said = times.get(query.times, f"it would be admitted {query.times} times, each time as another question")
     where = min(query.refusals, key=lambda refusal: refusal.left_nano)
-    place = f"{where.camera} {isoformat(where.from_us)} to {isoformat(where.to_us)}"
-    return (
-        f"takes {epsilon_text(query.epsilon_nano)} of each moment from {begin} to {end}: {said}; then {place} is short."
+    short = f"short at {where.camera} {isoformat(where.from_us)} to {isoformat(where.to_us)}"
+    said = {0: f"it would not be admitted, {short}", 1: f"it would be admitted once, then it is {short}"}.get(
+        query.times, f"it would be admitted {query.times} times, each as another question, then it is {short}"
     )
+    return f"takes {epsilon_text(query.epsilon_nano)} of each moment from {begin} to {end}: {said}."
 
 
 def _forecast_json(facts: ForecastFacts, found: words.Forecast) -> dict[str, Any]:

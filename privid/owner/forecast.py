@@ -12,7 +12,8 @@ from typing import Protocol
 
 from privid.domain.units import SECOND, epsilon
 
-DAY_US = 86_400 * SECOND
+HOUR_US = 3_600 * SECOND
+DAY_US = 24 * HOUR_US
 _FOREVER_US = 200 * 365 * DAY_US
 """Further ahead nothing is said to run out."""
 
@@ -140,8 +141,7 @@ def _half(weighted: Iterable[tuple[int, int]]) -> int:
 
 def sentences(found: Forecast, now_us: int) -> Iterator[str]:
     """The forecast with its reasons."""
-    days = found.history_us / DAY_US
-    history = f"the last {days:.0f} days" if days >= 2 else f"the last {days * 24:.0f} hours"
+    history = _history(found.history_us)
     if found.such is not None:
         count = f"{found.queries} {'query' if found.queries == 1 else 'queries'} in {history}"
         yield f"{count}; the middle one takes {epsilon(found.such.epsilon_nano):g} of each moment that it reads."
@@ -179,6 +179,13 @@ def such_sentences(such: Such) -> Iterator[str]:
     )
     if such.without:
         yield f"In {such.without:.0%} of the recording it does not fit at all."
+
+
+def _history(span_us: int) -> str:
+    days, hours = round(span_us / DAY_US), round(span_us / HOUR_US)
+    if days > 1:
+        return f"the last {days} days"
+    return f"the last {hours} hours" if hours > 1 else "the last hour"
 
 
 def _times(count: int) -> str:
