@@ -85,6 +85,13 @@ def test_what_a_mask_hides_is_zero_and_the_rest_is_there(system: LocalSystem, to
     (((left, right),),) = answers(system, token, "", WHOLE)
     assert left == pytest.approx(truth(slice(0, 80)), abs=3)
     assert right == pytest.approx(truth(slice(80, 160)), abs=3)
+    # The order of masks makes no other question; another mask does.
+    with system.client(token) as client:
+        asked = {
+            clauses: client.submit(QUERY.format(clauses=clauses, select=WHOLE.format(e=PLENTY / 2)))
+            for clauses in ("WITH MASK corner, west", "WITH MASK corner")
+        }
+    assert [submitted.shared for submitted in asked.values()] == [True, False]
     explained = system.json("privid", "explain", _file(tmp_path, "WITH MASK corner, west"), token=token)
     (used,) = explained["releases"][0]["sources"]
     assert (used["mask"], used["touched_per_segment"], used["segments"]) == ("west", 2, 1)
