@@ -9,7 +9,7 @@ A share above 1 is an error in the calculus, and ends the run with a failure.
 Prints a table and writes benchmarks/out/attack.json. Exit status 1 if a claim is exceeded, if there were fewer than
 10,000 neighbour pairs, or if a constructed pair reaches less than 95 %.
 
-    python benchmarks/attack.py [--seconds 480] [--seed 1000000]
+    python benchmarks/attack.py [--seconds 600] [--seed 1000000]
 """
 
 import argparse
@@ -63,7 +63,7 @@ def table(found: Record, built: Record) -> Iterable[str]:
 def main() -> int:
     """Run the attack."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--seconds", type=float, default=480)
+    options.add_argument("--seconds", type=float, default=600)
     options.add_argument("--seed", type=int, default=1_000_000, help="of the first plan")
     given = options.parse_args()
     built = constructed()

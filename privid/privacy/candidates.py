@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
+from functools import lru_cache
 
 from privid.privacy.stability.state import TICKS
 from query_lang.intervals import Interval
@@ -61,11 +61,9 @@ class Grid:
 
     def weights(self, function: Function) -> Sequence[int]:
         """How dense the grid is at each point."""
-        last = max(1, self.points - 1)
-        if function not in (Function.MIN, Function.MAX):
-            return [1] * self.points
-        down = [round(_WEIGHT * math.exp(-TIE_BREAK * i / last)) for i in range(self.points)]
-        return down if function is Function.MAX else down[::-1]
+        if function in (Function.MIN, Function.MAX):
+            return _denser(self.points, function)
+        return [1] * self.points
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +76,41 @@ class Run:
 
 
 def runs(grid: Grid, function: Function, q: Fraction, histogram: Histogram) -> list[Run]:
-    """The utilities of all points, equal neighbours together."""
+    """The utilities of all points, equal neighbours together. Only points that have values end a run."""
     total = sum(histogram.values())
-    utilities = []
-    below = 0
-    for index in range(grid.points):
-        here = histogram.get(index, 0)
+    weights = grid.weights(function)
+    found: list[Run] = []
+    below = start = 0
+
+    def add(end: int, here: int) -> None:
+        """The points from `start` up to `end`, with `below` values before them and `here` values at them."""
         match function:
             case Function.MIN:
-                utilities.append(Fraction(-below))
+                utility = Fraction(-below)
             case Function.MAX:
-                utilities.append(Fraction(-(total - below - here)))
+                utility = Fraction(-(total - below - here))
             case _:
-                utilities.append(-abs(below + Fraction(here, 2) - q * total))
-        below += here
-    weights = grid.weights(function)
-    found = []
-    for utility, indices in groupby(range(grid.points), key=utilities.__getitem__):
-        run = list(indices)
-        found.append(Run(run[0], weights[run[0] : run[-1] + 1], utility))
+                utility = -abs(below + Fraction(here, 2) - q * total)
+        first = start
+        if found and found[-1].utility == utility:
+            first = found.pop().first
+        found.append(Run(first, weights[first:end], utility))
+
+    for index in sorted(index for index, here in histogram.items() if here):
+        if start < index:
+            add(index, 0)
+            start = index
+        add(index + 1, histogram[index])
+        below += histogram[index]
+        start = index + 1
+    if start < grid.points:
+        add(grid.points, 0)
     return found
+
+
+@lru_cache(maxsize=64)
+def _denser(points: int, function: Function) -> Sequence[int]:
+    """Weights that fall by e^TIE_BREAK towards the end where an extreme value is sought."""
+    last = max(1, points - 1)
+    down = [round(_WEIGHT * math.exp(-TIE_BREAK * i / last)) for i in range(points)]
+    return down if function is Function.MAX else down[::-1]

@@ -22,7 +22,7 @@ from privid.engine.raw_sql import aggregate_query, histogram_query, raw_width
 from privid.engine.release import vector_of
 from privid.engine.sql import Rendered, Renderer, expressions, moments
 from privid.privacy.base import Base
-from privid.privacy.candidates import Grid, runs
+from privid.privacy.candidates import Grid, Run, runs
 from privid.privacy.certificate import ReleaseCertificate
 from privid.privacy.sensitivity import Method, Sensitivity, quantile
 from privid.privacy.stability import State
@@ -312,15 +312,26 @@ class Releases:
 
     def moved(self, position: int, before: list[dict], after: list[dict]) -> Fraction:
         """L1 of a vector; of choices the sum over groups of max du - min du."""
-        choice = self.measured[position].method in (Method.POINT, Method.ARGMAX)
+        method = self.measured[position].method
         total = Fraction(0)
         for group, old in before[position].items():
-            changes = [b - a for a, b in zip(old, after[position][group], strict=True)]
-            if choice:
+            new = after[position][group]
+            changes = _changes(old, new) if method is Method.POINT else [b - a for a, b in zip(old, new, strict=True)]
+            if method in (Method.POINT, Method.ARGMAX):
                 total += max(changes) - min(changes)
             else:
                 total += sum(map(abs, changes), Fraction(0))
         return total
+
+
+def _changes(before: Sequence[Run], after: Sequence[Run]) -> list[Fraction]:
+    """How far the utilities of points move, each change that occurs once or more."""
+    found, one, other = [], 0, 0
+    for first in sorted({run.first for run in (*before, *after)}):
+        one += one + 1 < len(before) and before[one + 1].first == first
+        other += other + 1 < len(after) and after[other + 1].first == first
+        found.append(after[other].utility - before[one].utility)
+    return found
 
 
 def _scaled(sensitivity: Sensitivity, raw: tuple[int, ...]) -> list[Fraction]:
@@ -331,7 +342,6 @@ def _scaled(sensitivity: Sensitivity, raw: tuple[int, ...]) -> list[Fraction]:
     ]
 
 
-def _utilities(sensitivity: Sensitivity, histogram: Mapping[int, int]) -> list[Fraction]:
+def _utilities(sensitivity: Sensitivity, histogram: Mapping[int, int]) -> list[Run]:
     call = sensitivity.call
-    found = runs(Grid.over(sensitivity.range), call.function, quantile(call), histogram)
-    return [run.utility for run in found for _ in run.weights]
+    return runs(Grid.over(sensitivity.range), call.function, quantile(call), histogram)
