@@ -41,7 +41,17 @@ from query_lang.logical import (
 from query_lang.rewrites import rewritten
 from tests.support.attack import random_tables
 from tests.support.plans import INNER, Planner
-from tests.support.worlds import Engine, World, random_world
+from tests.support.worlds import (
+    Engine,
+    World,
+    changed,
+    check_public,
+    check_segment,
+    check_slot,
+    random_rows,
+    random_world,
+    segment_slots,
+)
 
 SCALE = Fraction(1, 10**6)
 """1/b at which charges are compared."""
@@ -186,3 +196,44 @@ def test_no_rewrite_changes_an_answer_or_costs_more():
 def test_no_rewrite_changes_an_answer_or_costs_more_soak(batch):
     for seed in range(10_000 + batch * 500, 10_000 + batch * 500 + 500):
         check(seed)
+
+
+def attack_conjunctions(seed: int) -> bool:
+    """Whether a plan full of conditions on time, beside others, could be attacked; if so, all its claims have held."""
+    rng = random.Random(seed)
+    bases = random_tables(rng)
+    relation = TimePlanner(rng, bases).relation(rng.randint(1, 4))
+    try:
+        state = analyse(relation, bases)
+    except Refusal:
+        return False
+    engine = Engine(bases)
+    query = engine.relation(state)
+    for name in state.influence:
+        base = bases[name]
+        for _ in range(3):
+            world = random_world(rng, bases)
+            before = engine.rows(state, query, world)
+            check_public(rng, state, before)
+            slot = rng.randrange(base.slots)
+            check_slot(
+                state,
+                base,
+                slot,
+                before,
+                engine.rows(state, query, changed(world, name, {slot: random_rows(rng, base)})),
+            )
+            rows = {slot: random_rows(rng, base) for slot in segment_slots(rng, base)}
+            check_segment(state, base, before, engine.rows(state, query, changed(world, name, rows)))
+    return True
+
+
+def test_conditions_on_time_beside_others_narrow_no_more_than_they_may():
+    assert sum(attack_conjunctions(seed) for seed in range(30)) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(10))
+def test_conditions_on_time_beside_others_narrow_no_more_than_they_may_soak(batch):
+    for seed in range(20_000 + batch * 300, 20_000 + batch * 300 + 300):
+        attack_conjunctions(seed)
