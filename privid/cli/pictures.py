@@ -72,10 +72,14 @@ def save_pictures(
     for camera, policy in policies.items():
         masks: dict[str, Shape] = {}
         for name, mask in policy.masks.items():
+            if not mask.picture:
+                continue
             (path,) = _save(client, mask.picture, folder, [(camera, name)])
             masks[name] = Path(os.path.relpath(path, relative_to))
         regions: dict[str, dict[str, Shape]] = {}
         for name, scheme in policy.regions.items():
+            if not scheme.picture:
+                continue
             paths = _save(client, scheme.picture, folder, [(camera, name, region) for region in scheme.names])
             regions[name] = {
                 region: Path(os.path.relpath(path, relative_to))

@@ -3,7 +3,8 @@
 The visible samples of a frame are copied into a black one, in the frame's own pixel format and at its native
 resolution; hidden samples are never copied, so nothing that happens afterwards (conversion, filters, scaling) can bring
 them back. Colour is stored for blocks of pixels (2 x 2 in most video): a block with a hidden pixel is hidden as a
-whole, brightness and colour, because its one sample of colour comes from all of its pixels.
+whole, brightness and colour, because its one sample of colour comes from all of its pixels. In interlaced frames that
+sample comes from every other row, so blocks are twice as high.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Blackener:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._targets: dict[str, _Target | None] = {}
+        self._targets: dict[tuple[str, bool], _Target | None] = {}
 
     def visible_part(self, frame: VideoFrame) -> VideoFrame | None:
         """The box of the view, black where it hides; valid until the next call.
@@ -44,10 +45,10 @@ class Blackener:
         """
         if (frame.height, frame.width) != self._view.visible.shape:
             return None
-        name = frame.format.name
-        if name not in self._targets:
-            self._targets[name] = self._target(frame.format)
-        target = self._targets[name]
+        key = frame.format.name, frame.interlaced_frame
+        if key not in self._targets:
+            self._targets[key] = self._target(frame.format, interlaced=frame.interlaced_frame)
+        target = self._targets[key]
         sources = _planes(frame) if target is not None else None
         if target is None or sources is None:
             return None
@@ -59,11 +60,12 @@ class Blackener:
             cv2.copyTo(source[window.top : window.bottom, window.left : window.right], visible, shown)
         return target.frame
 
-    def _target(self, pixel_format: VideoFormat) -> _Target | None:
+    def _target(self, pixel_format: VideoFormat, *, interlaced: bool) -> _Target | None:
         steps = _steps(pixel_format)
         if steps is None:
             return None
-        shown = _whole_blocks(self._view.visible, max(x for x, _ in steps), max(y for _, y in steps))
+        across, down = max(x for x, _ in steps), max(y for _, y in steps)
+        shown = _whole_blocks(self._view.visible, across, 2 * down if interlaced and down > 1 else down)
         box = self._view.box
         frame = VideoFrame(box.width, box.height, pixel_format.name)
         planes = _planes(frame)

@@ -159,6 +159,23 @@ def test_whatever_the_codec_the_mask_is_black_and_the_rest_is_there(place, tmp_p
     assert frames[:, 60:].any(axis=(2, 3)).all()
 
 
+@pytest.mark.parametrize(("options", "rows"), [({}, [40, 41]), ({"x264-params": "tff=1"}, [40, 41, 42, 43])])
+def test_interlaced_frames_share_colour_between_every_other_row(place, tmp_path, options, rows):
+    """Trap: there the colour of row 42 is that of row 40 as well, and rows 40 and 41 are no block of their own."""
+    clip = write_clip(tmp_path / "a.mp4", 10, options=options)
+    with av.open(str(clip)) as container:
+        assert next(container.decode(video=0)).interlaced_frame == bool(options)
+    import_file(*place, clip, "plaza", START)
+    mask = np.zeros((1, 96, 160), bool)
+    mask[0, 40, 100] = True
+    (chunk,) = read_chunks(*place, "plaza", [Chunk(0, START, START + 1_000_000)], views=views([mask], None))
+    hidden = np.zeros((96, 160), bool)
+    hidden[rows, 100:102] = True
+    frames = take(chunk)
+    assert not frames[:, hidden].any()
+    assert frames[:, 36:48, 96:106][:, ~hidden[36:48, 96:106]].any(axis=-1).all()
+
+
 def test_memory_that_is_used_again_keeps_nothing_of_another_view(place, tmp_path):
     """Trap: two regions of one size, one of them black in a chunk, must not show what the other one showed."""
     import_file(*place, write_clip(tmp_path / "a.mp4", 20, size=SIZE), "plaza", START)
