@@ -1,5 +1,6 @@
 """Whose query is which: the services' view of the queries table."""
 
+import json
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -49,11 +50,17 @@ class Queries:
 
     def document(self, query_id: str) -> str:
         """The explain document of a query as it was admitted."""
-        table, work = schema.queries, schema.reservations
-        query = sa.select(work.c.certificate).join(table, table.c.reservation_id == work.c.id)
-        series = sa.select(schema.series.c.certificate).where(schema.series.c.id == query_id)
+        table, work, series, windows = schema.queries, schema.reservations, schema.series, schema.windows
+        single = sa.select(work.c.certificate).join(table, table.c.reservation_id == work.c.id)
+        standing = sa.select(series.c.certificate).where(series.c.id == query_id)
+        whole = sa.select(series.c.certificate).join(windows).where(windows.c.query_id == query_id)
         with reading(self._engine) as connection:
-            return str(connection.scalars(query.where(table.c.id == query_id).union_all(series)).one())
+            document = connection.scalars(single.where(table.c.id == query_id).union_all(standing)).one()
+            of_series = connection.scalar(whole)
+        if of_series is None:
+            return str(document)
+        # The operators of all windows are the same, and kept once.
+        return json.dumps({"plans": json.loads(of_series)["plans"], **json.loads(document)})
 
     def refunded(self, query_id: str) -> bool:
         """Whether charges of a query have been returned, or of windows of it."""

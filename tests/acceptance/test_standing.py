@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -135,7 +135,11 @@ def test_a_single_window_in_the_future_waits_too(plaza: Plaza) -> None:
 
 def test_a_new_policy_is_confirmed_with_what_it_cancels(plaza: Plaza) -> None:
     with plaza.client() as client:
-        query = client.submit(plaza.sql("NEVER HORIZON 20 s")).query
+        later = replace(plaza, begin=plaza.begin + 3_600)
+        query = client.submit(later.sql("NEVER HORIZON 20 s")).query
+        assert query.standing is not None
+        for one in (query.id, query.standing.next_query):
+            assert "frames" in plaza.system.run("privid-admin", "queries", "show", one).stdout
         change = ("privid-admin", "policy", "set", "plaza", "--epsilon", str(PLENTY / 2))
         refused = plaza.system.run(*change, "--json", check=False)
         assert refused.returncode == 2
