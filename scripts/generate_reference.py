@@ -44,6 +44,8 @@ CLIENT_VARIABLES = {
     "PRIVID_CLIENT_KEY": "both: its key (PEM)",
     "PRIVID_HOME": "`privid-admin`, `privid-ingest`: the data directory; default `~/.privid`",
     "PRIVID_DATABASE_URL": "`privid-ingest`: the database, if it is not the SQLite file in `PRIVID_HOME`",
+    "PRIVID_INGEST_CONFIG": "`privid-ingest run`: its configuration file, as `--config`",
+    "PRIVID_INGEST_LISTEN": "`privid-ingest run` and `status`: where the recorder answers; default `127.0.0.1:7743`",
     "PRIVID_DEBUG": "all: show the traceback of a failure of the system",
 }
 """What the client programs read; a test looks each of them up in their code."""

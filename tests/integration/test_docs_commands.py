@@ -122,7 +122,7 @@ def bash(script: list[Command], ports: list[int]) -> str:
     """The script as bash sees it: one shell for the page, ports that nobody else uses, an echo of each command."""
     lines = ["set -uo pipefail", "trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT"]
     for command in script:
-        text = command.text.replace("7741", str(ports[0])).replace("7742", str(ports[1]))
+        text = command.text.replace("7741", str(ports[0])).replace("7742", str(ports[1])).replace("7743", str(ports[2]))
         lines.append(f"echo {json.dumps('$ ' + text.replace('$', chr(92) + '$'))}")
         lines.append(text)
         if text.split("#")[0].rstrip().endswith("&"):
@@ -141,7 +141,7 @@ def pages_with_commands() -> list[Path]:
 @pytest.mark.timeout(SECONDS + 30)
 @pytest.mark.parametrize("page", pages_with_commands(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
-    ports = free_ports(2)
+    ports = free_ports(3)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = {
         "HOME": str(tmp_path),
@@ -151,6 +151,7 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
         "PRIVID_LISTEN": f"127.0.0.1:{ports[0]}",
         "PRIVID_ADMIN_LISTEN": f"127.0.0.1:{ports[1]}",
         "PRIVID_ADMIN_SERVER": f"127.0.0.1:{ports[1]}",
+        "PRIVID_INGEST_LISTEN": f"127.0.0.1:{ports[2]}",
     }
     with (tmp_path / "output").open("w+") as output:
         shell = subprocess.Popen(
