@@ -194,8 +194,18 @@ def _preimage(expr: Expr, bounds: Moments) -> Iterator[tuple[str, Moments]]:
             if _ALWAYS[0] < last < _ALWAYS[1]:
                 last = timefunctions.start_of_bin(last, int(period), zone) + int(period) - 1
             yield from _preimage(inner, (first, last))
-        case Call(function=function, args=(inner, *_)) if function in _LENGTHS:
-            yield from _preimage(inner, (first, last + _LENGTHS[function]))
+        case Call(function=function, args=(inner, Literal(value=str() as zone))) if function in _LENGTHS:
+            yield from _preimage(inner, (first, _last_of_unit(function, last, zone)))
+
+
+def _last_of_unit(unit: str, last: int, zone: str) -> int:
+    """No later moment is in a unit that starts at `last` or before: to the microsecond, unless clocks change near it."""
+    length = _LENGTHS[unit]
+    near = max(0, last - 2 * length), last + 2 * length
+    if not 0 <= last < LAST_MOMENT or timefunctions.transitions(zone, *near):
+        return last + length
+    following = timefunctions.start_of(unit, last, zone) + length
+    return timefunctions.start_of(unit, following, zone) - 1
 
 
 def _through(wanted: Wanted, exprs: Mapping[str, Expr]) -> Wanted:

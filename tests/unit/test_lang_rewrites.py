@@ -5,6 +5,8 @@ import pytest
 from privid.privacy.certificate import certify
 from query_lang import CameraSchema, Catalog, compile_script
 from query_lang import logical as lp
+from query_lang.rewrites.window import _last_of_unit
+from query_lang.timefunctions import start_of
 from query_lang.units import format_moment
 from tests.support.queries import policy
 
@@ -50,7 +52,9 @@ def certified(select: str, epsilon_nano: int = 10**9):
         (f"SELECT COUNT(*) FROM t WHERE chunk BETWEEN {at('12:00:01')} AND {at('13:00')}", "12:01:00 13:00:40"),
         (f"SELECT COUNT(*) FROM (SELECT chunk AS c, speed FROM t) WHERE c < {at('09:00')}", "08:00:00 08:59:40"),
         # An hour reaches to its end.
-        (f"SELECT COUNT(*) FROM t WHERE hour(chunk) <= {at('12:00')}", "08:00:00 13:00:40"),
+        (f"SELECT COUNT(*) FROM t WHERE hour(chunk) <= {at('12:00')}", "08:00:00 12:59:40"),
+        (f"SELECT COUNT(*) FROM t WHERE hour(chunk) < {at('12:00')}", "08:00:00 11:59:40"),
+        (f"SELECT COUNT(*) FROM t WHERE hour(chunk) = {at('12:30')}", "12:30:00 12:59:40"),
         (f"SELECT COUNT(*) FROM t WHERE bin(chunk, 30 min) < {at('09:30')}", "08:00:00 09:29:40"),
         (f"SELECT COUNT(*) FROM t WHERE bin(chunk, 30 min) <= {at('10:30')}", "08:00:00 10:59:40"),
         (
@@ -170,3 +174,13 @@ def test_needless_nesting_is_taken_out():
     # What is computed twice is not copied into both places.
     kept = compiled("SELECT SUM(RANGE(b * b, 0, 9)) FROM (SELECT a + 1 AS b FROM (SELECT speed + speed AS a FROM t))")
     assert operators(kept.selects[0].aggregate) == 4
+
+
+@pytest.mark.parametrize("zone", ["Europe/Lisbon", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu"])
+@pytest.mark.parametrize("unit", ["hour", "day", "week", "month"])
+def test_no_moment_of_a_unit_is_left_out_where_clocks_change(unit, zone):
+    # 1986 to 1988: Kathmandu's quarter of an hour, and Newfoundland's changes just after midnight.
+    begin, step = 504_921_600_000_000, 1_800_000_000 if unit == "hour" else 10_800_000_000
+    for moment in range(begin, begin + 1000 * 86_400_000_000, 97 * step):
+        label = start_of(unit, moment, zone)
+        assert label <= moment <= _last_of_unit(unit, label, zone)
