@@ -13,7 +13,7 @@ from sqlglot import exp
 from query_lang import logical as lp
 from query_lang import nodes, units
 from query_lang.constants import constant, data_type
-from query_lang.errors import QueryError, did_you_mean, name_hint
+from query_lang.errors import did_you_mean, name_hint
 from query_lang.schema import CameraSchema, Catalog, find_name
 from query_lang.scope import Source
 

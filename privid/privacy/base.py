@@ -9,7 +9,6 @@ from privid.domain.budget import Grid
 from privid.domain.policy import NO_MASK, CameraPolicy
 from query_lang.logical import Process
 
-
 _UNBOUNDED = 2**62
 """More chunks than any series has."""
 

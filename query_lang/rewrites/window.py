@@ -199,7 +199,7 @@ def _preimage(expr: Expr, bounds: Moments) -> Iterator[tuple[str, Moments]]:
 
 
 def _last_of_unit(unit: str, last: int, zone: str) -> int:
-    """No later moment is in a unit that starts at `last` or before: to the microsecond, unless clocks change near it."""
+    """No later moment is in a unit that starts at `last` or before; exact, unless the clock changes near it."""
     length = _LENGTHS[unit]
     near = max(0, last - 2 * length), last + 2 * length
     if not 0 <= last < LAST_MOMENT or timefunctions.transitions(zone, *near):
