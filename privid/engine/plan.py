@@ -11,13 +11,14 @@ import sqlalchemy as sa
 
 from privid.domain.budget import Charge, Grid, joined
 from privid.domain.policy import TIMINGS, CameraPolicy, Timing
+from privid.engine import isolation
 from privid.engine.access import access_of
 from privid.engine.errors import NoVideo
 from privid.engine.lanes import Lanes
 from privid.engine.seen import views_of
 from privid.ledger.policies import Policies
 from privid.ledger.values import Place
-from privid.privacy.certificate import Certificate, certify
+from privid.privacy.certificate import Certificate, certify, slot_cores
 from privid.video.catalog import Catalog
 from privid.video.pictures import PictureStore
 from query_lang import CameraSchema, compile_script
@@ -48,7 +49,7 @@ class Plan:
 
     def slot_cores(self, process: Process) -> int:
         """How many of its slots run at a time."""
-        return self.policies[process.split.camera].slot_cores
+        return slot_cores(process.split.camera, self.policies)
 
     @property
     def epsilon_nano(self) -> int:
@@ -213,9 +214,10 @@ class Planner:
     def _under(
         self, policies: Mapping[str, CameraPolicy], text: str, default_epsilon_nano: int, kept: Mapping[str, Any]
     ) -> Plan:
-        asked = _Asked(text, default_epsilon_nano, kept["horizon_us"], kept["executables"])
+        # Queries that were admitted before there were standing ones have neither a horizon nor a window.
+        asked = _Asked(text, default_epsilon_nano, kept.get("horizon_us"), kept["executables"])
         names = self._names(policies, asked.executables)
-        script = compile_script(text, names, horizon_us=asked.horizon_us, window=kept["window"])
+        script = compile_script(text, names, horizon_us=asked.horizon_us, window=kept.get("window"))
         return self._planned(script, asked, policies)
 
     def _names(self, policies: Mapping[str, CameraPolicy], executables: Mapping[str, str] | None) -> Names:
@@ -242,6 +244,7 @@ class Planner:
     def _require_enforceable(self, plan: Plan) -> None:
         for process in plan.script.processes:
             self._lanes.cores(plan.timing, plan.slot_cores(process))
+            isolation.require(plan.policies[process.split.camera].isolation, process.timeout_us)
             views_of(process.split, plan.policies[process.split.camera], self._pictures)
 
     def _require_video(self, plan: Plan) -> None:
