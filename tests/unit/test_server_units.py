@@ -153,6 +153,7 @@ def test_every_refusal_of_engine_and_ledger_has_a_public_code():
         error = kind.__new__(kind)
         error.args = ("x",)
         error.message, error.hint, error.refusals, error.admissible_epsilon_nano = "message", "hint", (), None
+        error.admissible_window = None
         answer = translate(error)
         assert answer.error.code in PUBLIC_ERRORS
         assert not answer.incident, f"{kind.__name__} would be an internal error"
