@@ -4,6 +4,7 @@ Addresses carry credentials: whatever is said about a source is said with `redac
 quote addresses, are never passed on.
 """
 
+import errno
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -176,4 +177,5 @@ def _failures() -> Iterator[None]:
     except ValueError:
         raise SourceFailure("garbage") from None
     except (OSError, FFmpegError) as error:
-        raise SourceFailure("failed", error.strerror or "") from None
+        # How libav says that an HTTP stream of no known length is over.
+        raise SourceFailure("ended" if error.errno == errno.EIO else "failed", error.strerror or "") from None

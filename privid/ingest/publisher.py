@@ -95,6 +95,9 @@ class Publisher:
             with self._store.staging() as staging:
                 publish(self._catalog, staging, self._state.camera, finished)
         except TimeConflict as error:
+            if self._catalog.has_segment(self._state.camera, int(finished.index.times_us[0])):
+                finished.file.unlink(missing_ok=True)  # it was entered, and the answer of the database was lost
+                return
             aside = finished.file.with_name(finished.file.name + CONFLICT)
             finished.file.rename(aside)
             self._state.conflicts += 1
