@@ -8,6 +8,7 @@ slower):
 - in a run: what a chunk takes in a pool's run of many chunks on one core, where the next guest is prepared while one
   works: fork, confine, start, import the executable, read and check its rows, end;
 - alone: the same for one chunk on an idle worker, with nothing prepared: every step is waited for;
+- exec, oci: as alone, with the backends that start a fresh process for each chunk, where the host has them;
 - fresh process: start a worker, run one chunk, end the worker: what isolation costs without a zygote.
 
 Target: in a run a chunk takes at most 6 ms with numpy and cv2 (20 with torch), or the plain fork of the same run plus
@@ -28,7 +29,8 @@ from pathlib import Path
 
 from workers import wire
 from workers.guest import chunk
-from workers.host import cgroups, channel, profile, zygote
+from workers.guest import start as guest_start
+from workers.host import backends, cgroups, channel, profile
 from workers.host.feeder import Slot
 from workers.host.launcher import Worker, unprivileged_id
 from workers.host.pool import ExecutableSpec, LocalPool
@@ -53,8 +55,9 @@ def milliseconds(function: Callable[[], None]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def start(libraries: tuple[str, ...]) -> tuple[Worker, cgroups.Group]:
+def start(libraries: tuple[str, ...], backend: backends.Name = "fork") -> tuple[Worker, cgroups.Group]:
     config = {
+        "backend": backend,
         "libraries": list(libraries), "columns": [("n", "NUMBER", 0)], "max_rows": 1, "exact": False, "core": None,
         "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "log_bytes": 0, "memory_bytes": 256 * 2**20,
         "uid": unprivileged_id(), "housekeeping": [], "profile": {},
@@ -71,6 +74,15 @@ def one_task(worker: Worker) -> None:
     outcome = worker.receive()
     assert outcome is not None
     assert wire.parse_rows(outcome.data, TABLE) == ((1.0,),), outcome
+
+
+def one_after_the_other(libraries: tuple[str, ...], backend: backends.Name, rounds: int) -> list[float]:
+    worker, group = start(libraries, backend)
+    one_task(worker)
+    times = [milliseconds(lambda: one_task(worker)) for _ in range(rounds)]
+    worker.close()
+    group.remove()
+    return times
 
 
 def fresh(libraries: tuple[str, ...]) -> None:
@@ -91,7 +103,7 @@ class PlainFork:
         if self._pid == 0:
             self._sock.close()
             os.environ.update(profile.ENVIRONMENT)
-            zygote.load(libraries)
+            guest_start.load(profile.modules(libraries))
             try:
                 while True:
                     channel.receive(theirs)
@@ -139,6 +151,9 @@ def measure(libraries: tuple[str, ...], rounds: int, fresh_rounds: int) -> dict[
     plain.close()
     worker.close()
     group.remove()
+    for backend in backends.BACKENDS.values():
+        if backend.name != "fork" and backend.missing() is None:
+            times[backend.name] = one_after_the_other(libraries, backend.name, fresh_rounds)
     times["fresh process"] = [milliseconds(lambda: fresh(libraries)) for _ in range(fresh_rounds)]
     return {name: {"best": min(values), "median": statistics.median(values)} for name, values in times.items()}
 

@@ -38,11 +38,6 @@ class Lanes:
         """The cores for a query of this timing. Raises CannotEnforce if this host cannot keep the promise."""
         if timing == "open":
             return self.shared
-        if timing == "strict":
-            raise CannotEnforce(
-                "a camera of this query asks for timing 'strict', which this version cannot keep",
-                'ask the camera\'s owner for timing = "slotted" or "open"',
-            )
         if slot_cores > len(self.slotted):
             raise CannotEnforce(
                 f"a camera of this query asks for {slot_cores} slot cores, this host has {len(self.slotted)}",

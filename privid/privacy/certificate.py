@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from privid.domain.budget import Charge, Grid, Loss
-from privid.domain.policy import ISOLATIONS, NO_MASK, CameraPolicy
+from privid.domain.policy import NO_MASK, CameraPolicy
 from privid.domain.schedule import PublicSchedule
 from privid.domain.units import epsilon
 from privid.privacy.base import Base
@@ -24,9 +24,6 @@ from privid.privacy.stability.groups import PublicKeys, public_keys
 from privid.privacy.stability.slots import active_runs
 from query_lang.errors import QueryError
 from query_lang.logical import Column, Process, Script, Select
-
-ENFORCED_ISOLATION = "fork"
-"""The strongest isolation that this version enforces."""
 
 MOST_GRIDS = 64
 """A release is charged to at most so many separate stretches of a source; more are charged as one."""
@@ -139,7 +136,7 @@ def certify(script: Script, policies: Mapping[str, CameraPolicy], default_epsilo
         selects=selects,
         chunks=sum(base.grid.count for base in bases.values()),
         slots=sum(base.slots for base in bases.values()),
-        public_time_us=sum(_duration(base, policies[base.camera]) for base in bases.values()),
+        public_time_us=sum(_duration(base, slot_cores(base.camera, policies)) for base in bases.values()),
         charges=tuple(Charge(camera, _losses(camera, selects)) for camera in cameras),
         values_only=all(policies[camera].timing == "open" for camera in cameras),
     )
@@ -159,18 +156,22 @@ def _bases(process: Process, policies: Mapping[str, CameraPolicy]) -> tuple[Base
             f"WITH MODEL in {process.name}: this version cannot hand a model to an executable yet",
             "Leave it out; an executable may carry small weights in its own source.",
         )
-    if ISOLATIONS.index(policy.isolation) > ISOLATIONS.index(ENFORCED_ISOLATION):
-        raise Refusal(
-            "not_enforced",
-            f"camera {split.camera} asks for isolation {policy.isolation!r}, which this version cannot enforce",
-            f"Ask the camera's owner whether isolation {ENFORCED_ISOLATION!r} is enough.",
-        )
     under = [Base.of(process, policy, mask) for mask in split.masks or (NO_MASK,)]
     return tuple(sorted(under, key=lambda base: (base.segments * base.touched_slots, base.mask)))
 
 
-def _duration(base: Base, policy: CameraPolicy) -> int:
-    return PublicSchedule(base.slots, policy.slot_cores, base.process.timeout_us, base.process.max_rows).duration_us
+def slot_cores(camera: str, policies: Mapping[str, CameraPolicy]) -> int:
+    """How many slots of a camera's tables run at a time, in a query that reads the cameras of `policies`.
+
+    One of `timing = "strict"` among them lets only one slot run on the whole machine (privacy-model.md, section 7).
+    """
+    if any(policy.timing == "strict" for policy in policies.values()):
+        return 1
+    return policies[camera].slot_cores
+
+
+def _duration(base: Base, cores: int) -> int:
+    return PublicSchedule(base.slots, cores, base.process.timeout_us, base.process.max_rows).duration_us
 
 
 def _losses(camera: str, selects: tuple[SelectCertificate, ...]) -> tuple[Loss, ...]:

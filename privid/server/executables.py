@@ -16,9 +16,12 @@ from privid.server import source_check
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_executable_name
+from workers.host import backends
+from workers.host.errors import SandboxUnavailable
+from workers.host.fresh import is_program
 
 _CHECK_SECONDS = 20
-_MANIFEST = '{"runtime":"python"}'
+_PYTHON, _PROGRAM = '{"runtime":"python"}', '{"runtime":"program"}'
 _TEMPORARY = ".upload-"
 
 
@@ -63,7 +66,13 @@ class Upload:
 
 
 def _complaint(content: bytes) -> str:
-    """What `privid.server.source_check` has to say, in a process of its own."""
+    """What `privid.server.source_check` has to say, in a process of its own; of a program, what this host lacks."""
+    if is_program(content):
+        try:
+            backends.choose("fork", program=True)
+        except SandboxUnavailable as error:
+            return f"it is a program and no Python, and {error}"
+        return ""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", source_check.__file__],
@@ -126,7 +135,7 @@ class ExecutableStore:
                 name=row.name,
                 version=row.version,
                 sha256=digest,
-                manifest=_MANIFEST,
+                manifest=_PROGRAM if is_program(upload.content) else _PYTHON,
                 size_bytes=row.size_bytes,
                 created_us=row.created_us,
             )

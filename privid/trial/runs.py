@@ -17,7 +17,9 @@ from query_lang.logical import Process, SchemaColumn
 from workers import wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
+from workers.host import backends
 from workers.host.feeder import Slot
+from workers.host.fresh import is_program
 from workers.host.pool import ExecutableSpec, LocalPool, Run
 
 LOG_BYTES = 1 << 16
@@ -78,7 +80,10 @@ def sandboxed(process: Process, source: bytes, footage: Footage, chunks: tuple[C
 
     by_index = {chunk.index: chunk for chunk in chunks}
     core = (max(os.sched_getaffinity(0)),)
-    with LocalPool(spec, "open", core, log_bytes=LOG_BYTES, on_run=lambda run: ran.update({run.index: run})) as pool:
+    backend = backends.choose("fork", program=is_program(source)).name
+    with LocalPool(
+        spec, "open", core, backend=backend, log_bytes=LOG_BYTES, on_run=lambda run: ran.update({run.index: run})
+    ) as pool:
         pool.run(slots(), len(chunks), finished)
 
 

@@ -1,13 +1,13 @@
-"""The arena of each backend; more backends are more parameters here, and the same tests."""
+"""The arena of each backend: the same tests on all of them."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.hostile.arena import Arena, make_arena
+from workers.host.backends import BACKENDS
 
 
-@pytest.fixture(scope="session", params=["fork"])
+@pytest.fixture(scope="session", params=BACKENDS)
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
-    assert request.param == "fork"
-    yield from make_arena()
+    yield from make_arena(backend=request.param)

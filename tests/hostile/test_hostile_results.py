@@ -3,6 +3,7 @@
 import pytest
 
 from tests.hostile.arena import DEFAULT, Arena, make_arena
+from workers.host.backends import BACKENDS, Name
 
 EXPECTED: dict[str, tuple[tuple[str, float, bool], ...]] = {
     "nan": (("ok", -1.0, False),),
@@ -35,8 +36,9 @@ def test_results(arena: Arena, name: str) -> None:
     assert arena.run(f"result:{name}") == EXPECTED[name]
 
 
-def test_exactly_n_rows_whatever_happens() -> None:
-    for exact in make_arena(exact=True, max_rows=3):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_exactly_n_rows_whatever_happens(backend: Name) -> None:
+    for exact in make_arena(backend=backend, exact=True, max_rows=3):
         rows = exact.rows("result:none", "result:partial_then_crash", "result:wrong_width", "result:many_rows")
         assert rows[0] == (DEFAULT,) * 3
         assert rows[1] == (DEFAULT,) * 3

@@ -16,9 +16,9 @@ def _got_through(arena: Arena) -> set[str]:
     return {name for index, name in enumerate(attacks) if rows[index] not in ((STOPPED,), (DEFAULT,))}
 
 
-@pytest.fixture(scope="module")
-def without_seccomp() -> set[str]:
-    for arena in make_arena(Profile.weakened(seccomp=False)):
+@pytest.fixture(scope="module", params=["fork", "exec"])
+def without_seccomp(request: pytest.FixtureRequest) -> set[str]:
+    for arena in make_arena(Profile.weakened(seccomp=False), backend=request.param):
         return _got_through(arena)
     raise AssertionError
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile.arena import make_slot
+from tests.hostile.arena import make_slot, require
 from workers import wire
+from workers.host.backends import Name
 from workers.host.errors import SlotsLate, Stopped
 from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool, Run, Timing
@@ -31,7 +32,9 @@ def process(chunk):
 class Recorded:
     """A pool and what it did."""
 
-    def __init__(self, timing: Timing = "slotted", cores: int = 1, timeout_us: int = TURN_US) -> None:
+    def __init__(
+        self, timing: Timing = "slotted", cores: int = 1, timeout_us: int = TURN_US, backend: Name = "fork"
+    ) -> None:
         self.runs: dict[int, Run] = {}
         self.rows: dict[int, tuple[wire.Row, ...]] = {}
         self.start_ns = 0
@@ -39,6 +42,7 @@ class Recorded:
             ExecutableSpec("0" * 64, SOURCE, SPEC, timeout_us, libraries=()),
             timing,
             tuple(sorted(os.sched_getaffinity(0)))[-cores:],
+            backend=backend,
             on_run=lambda run: self.runs.__setitem__(run.index, run),
         )
 
@@ -120,6 +124,40 @@ def test_a_slot_without_time_is_reported_and_never_given_default_rows() -> None:
         pool.run(too_late(), 2, recorded.on_rows, reserve_turns=1, start_ns=recorded.soon())
     assert caught.value.count == 1
     assert recorded.rows == {10: (("quick",),)}
+
+
+@pytest.mark.parametrize(("backend", "timeout_us"), [("exec", 2_000_000), ("oci", 4_000_000)])
+def test_fresh_processes_start_on_the_grid_too(backend: Name, timeout_us: int) -> None:
+    require(backend)
+    cameras = ("quick", "dawdle", "quick")
+    recorded = Recorded(timeout_us=timeout_us, backend=backend)
+    start_ns = time.monotonic_ns() + 4_000_000_000
+    with recorded.pool as pool:
+        pool.run(slots(*cameras), 3, recorded.on_rows, reserve_turns=6, start_ns=start_ns)
+    for index, run in recorded.runs.items():
+        turn, between = divmod(run.planned_ns - start_ns, timeout_us * 1000)
+        assert between == 0
+        assert turn == index or turn >= 3, "a late slot runs in the reserve and moves no other"
+        assert 0 <= run.started_ns - run.planned_ns < timeout_us * 1000
+        assert recorded.rows[index] == (MISSED if cameras[index] == "dawdle" else ((cameras[index],),))
+
+
+def test_strict_and_open_work_wait_for_each_other() -> None:
+    strict, free = Recorded("strict", timeout_us=100_000), Recorded("open", timeout_us=100_000)
+    threads = [
+        threading.Thread(target=lambda one=one: one.pool.run(slots(*["work"] * 4), 4, one.on_rows))
+        for one in (free, strict)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in (strict, free):
+        one.pool.close()
+    ends = [(min(run.started_ns for run in one.runs.values()), max(run.ended_ns for run in one.runs.values()))
+            for one in (strict, free)]  # fmt: skip
+    first, second = sorted(ends)
+    assert first[1] < second[0]
 
 
 def test_open_slots_do_not_wait_for_each_other() -> None:

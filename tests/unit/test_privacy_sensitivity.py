@@ -251,12 +251,12 @@ def test_the_least_epsilon_that_a_refusal_names_is_enough():
     certified("SELECT COUNT(*), COUNT(plate) FROM t1 CONSUMING 0.000000014;")
 
 
-@pytest.mark.parametrize("isolation", ["exec", "oci"])
-def test_an_isolation_that_cannot_be_enforced_is_refused(isolation):
-    with pytest.raises(QueryError) as refused:
-        certified("SELECT COUNT(*) FROM t1;", policies=policy(isolation=isolation))
-    assert refused.value.code == "not_enforced"
-    assert isolation in refused.value.message
+def test_one_strict_camera_lets_one_slot_run_at_a_time():
+    two_cores = policy(timing="slotted", slot_cores=2)
+    strict = policy(timing="strict", slot_cores=2)
+    times = [certified("SELECT COUNT(*) FROM t1;", policies=one)[1].public_time_us for one in (two_cores, strict)]
+    assert times[0] < times[1]
+    assert times[1] == certified("SELECT COUNT(*) FROM t1;", policies=policy())[1].public_time_us
 
 
 def test_values_only_if_all_cameras_are_open():

@@ -1,7 +1,8 @@
 """Checks that this host can confine executables, by doing it; `privid-server doctor` prints the findings.
 
-Nothing here only looks: namespaces are made, filters loaded, memory sealed, a pool is started, and an executable in it
-attacks its own sandbox (`workers.guest.probe`). The attack that gets through is named.
+Nothing here only looks: namespaces are made, filters loaded, memory sealed, a pool of each
+backend is started, and an executable in it attacks its own sandbox (`workers.guest.probe`). The attack that gets
+through is named.
 """
 
 import errno
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import workers
 from workers import limits, wire
-from workers.host import cgroups, landlock, launcher, namespaces, profile, seccomp
+from workers.host import backends, cgroups, landlock, launcher, namespaces, profile, seccomp
 from workers.host.errors import SandboxError
 from workers.host.feeder import FRAME_SEALS, Slot
 from workers.host.pool import ExecutableSpec, LocalPool
@@ -179,30 +180,37 @@ def _limits() -> Finding:
 
 
 def _pool(
-    source: bytes, libraries: tuple[str, ...], seconds: float, walls: profile.Profile | None = None
+    source: bytes,
+    libraries: tuple[str, ...],
+    seconds: float,
+    walls: profile.Profile | None = None,
+    backend: backends.Name = "fork",
 ) -> tuple[list[str], float]:
     """The `got` column of one slot, and how long it took, in seconds."""
     table = wire.TableSpec((wire.ColumnSpec("got", "STRING", "(it did not get to the end)"),), 100)
     spec = ExecutableSpec("0" * 64, source, table, int(seconds * 1_000_000), libraries=libraries)
     got: list[str] = []
-    with LocalPool(spec, "open", (min(os.sched_getaffinity(0)),), walls=walls) as pool:
+    with LocalPool(spec, "open", (min(os.sched_getaffinity(0)),), backend=backend, walls=walls) as pool:
         slot = Slot(0, None, 0, 0, 0, 3, (), 0, 1, "doctor", "", 1.0)
         started = time.monotonic()
         pool.run(iter([slot]), 1, lambda _, rows: got.extend(str(row[0]) for row in rows))
         return got, time.monotonic() - started
 
 
-def attack_itself(walls: profile.Profile | None = None) -> list[Finding]:
+def attack_itself(walls: profile.Profile | None = None, backend: backends.Name = "fork") -> list[Finding]:
     """Start a pool with the probe in it. `walls` other than the default are for tests."""
+    sandbox, attack = (name if backend == "fork" else f"{name} ({backend})" for name in ("sandbox", "self-attack"))
+    if missing := backends.BACKENDS[backend].missing():
+        return [Finding(sandbox, True, f"not here, so policies that ask for it are refused: {missing}")]
     probe = (Path(workers.__file__).parent / "guest" / "probe.py").read_bytes()
     who = "as root, guests as a user of their own" if launcher.unprivileged_id() is not None else "as an ordinary user"
     try:
-        got, _ = _pool(probe, ("numpy", "cv2"), 10, walls)
+        got, _ = _pool(probe, ("numpy", "cv2"), 10, walls, backend)
     except SandboxError as error:
-        return [Finding("sandbox", False, str(error))]
+        return [Finding(sandbox, False, str(error))]
     through = [name for name in got if name != "end"]
-    attack = "every attack was stopped" if not through else f"these got through: {', '.join(through)}"
-    return [Finding("sandbox", True, f"starts {who}"), Finding("self-attack", got == ["end"], attack)]
+    detail = "every attack was stopped" if not through else f"these got through: {', '.join(through)}"
+    return [Finding(sandbox, True, f"starts {who}"), Finding(attack, got == ["end"], detail)]
 
 
 _TORCH = b"""
@@ -231,7 +239,8 @@ def check(*, torch: bool | None = None) -> list[Finding]:
         _user_namespaces(), _other_namespaces(), _seccomp(), _landlock(), _memfd(), _groups(), _memory(), _cores(),
         _limits(),
     ]  # fmt: skip
-    findings += attack_itself()
+    for backend in backends.BACKENDS:
+        findings += attack_itself(backend=backend)
     if importlib.util.find_spec("torch") is not None if torch is None else torch:
         findings.append(_torch())
     return findings

@@ -13,7 +13,7 @@ from workers.host import namespaces
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
-READ_FILE, READ_DIR = 1 << 2, 1 << 3
+EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
 
 # The rights that each ABI version knows: all are handled, hence denied unless a rule grants them.
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
@@ -40,8 +40,11 @@ def version() -> int:
         return 0
 
 
-def read_only_ruleset(root: str, abi: int) -> int:
-    """A ruleset that grants reading below `root` and nothing else; a descriptor to be given to `restrict`."""
+def read_only_ruleset(root: str, abi: int, program: str | None = None) -> int:
+    """A ruleset that grants reading below `root`, running `program` if there is one, and nothing else.
+
+    A descriptor to be given to `restrict`.
+    """
     ruleset = _Ruleset(
         fs=(1 << _FS_RIGHTS[min(abi, max(_FS_RIGHTS))]) - 1,
         net=0b11 if abi >= _NET_SINCE else 0,
@@ -49,13 +52,19 @@ def read_only_ruleset(root: str, abi: int) -> int:
     )
     size = 24 if abi >= _SCOPE_SINCE else 16 if abi >= _NET_SINCE else 8
     fd = namespaces.syscall(_CREATE, ctypes.byref(ruleset), size, 0, what="landlock_create_ruleset")
-    root_fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
-    try:
-        rule = _Beneath(READ_FILE | READ_DIR, root_fd)
-        namespaces.syscall(_ADD, fd, _PATH_BENEATH, ctypes.byref(rule), 0, what="landlock_add_rule")
-    finally:
-        os.close(root_fd)
+    _grant(fd, root, READ_FILE | READ_DIR)
+    if program is not None:
+        _grant(fd, program, READ_FILE | EXECUTE)
     return fd
+
+
+def _grant(ruleset: int, path: str, rights: int) -> None:
+    path_fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = _Beneath(rights, path_fd)
+        namespaces.syscall(_ADD, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0, what="landlock_add_rule")
+    finally:
+        os.close(path_fd)
 
 
 def restrict(ruleset: int) -> None:

@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Literal
 
 from workers import limits, wire
-from workers.host import cgroups, channel, launcher, profile, seccomp, warden
+from workers.host import backends, cgroups, channel, fresh, launcher, profile, seccomp, warden
 from workers.host.errors import SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
 from workers.host.launcher import BrokenError, Outcome, Worker
@@ -43,12 +43,12 @@ GUARD_SHARE = 20
 GUARD_NS = (2_000_000, 20_000_000)
 """A guest is killed this long before the next turn: a share of the turn, within these bounds. Its successor is told to
 start in that time."""
-PREPARE_NS = 60_000_000
-"""A slot must be handed to its warden this long before its time (or half a turn, if that is less)."""
 FIRST_NS = 300_000_000
 """From the moment when the first slots are ready to the first turn, unless the caller says when that is."""
 START_SECONDS = 120.0
 _RESTARTS = 3
+_LOCKS = ("door", "machine")
+_LOCK_WAIT_SECONDS = 0.05
 _WARDEN_MEMORY = 512 * 2**20
 _serial = itertools.count()
 
@@ -109,18 +109,43 @@ def _run(index: int, core: int, planned_ns: int, outcome: Outcome) -> Run:
 
 
 @contextlib.contextmanager
-def _whole_machine(path: Path) -> Iterator[None]:
+def _machine(*, alone: bool, stop: threading.Event | None) -> Iterator[None]:
+    """Share this machine with other pools, or (`alone`) keep all others off it. Raises Stopped.
+
+    Whoever waits stands in front of the second lock with the first one in hand, so that newcomers cannot overtake.
+    """
+    folder = Path(tempfile.gettempdir())
+    with contextlib.ExitStack() as held:
+        door, room = (held.enter_context(_opened(folder / f"privid-{name}-{os.geteuid()}.lock")) for name in _LOCKS)
+        _lock(door, fcntl.LOCK_EX, stop)
+        _lock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, stop)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        yield fd
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, kind: int, stop: threading.Event | None) -> None:
+    while True:
+        try:
+            return fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if stop is not None and stop.is_set():
+                raise Stopped("the run was stopped") from None
+            time.sleep(_LOCK_WAIT_SECONDS)
 
 
 class LocalPool:
     """Workers for one executable on this machine, one for each slot core. A context manager; one `run` at a time.
 
+    `backend` is the kind of walls around each guest (`workers.host.backends`).
     `cores` are the processors that slots run on; guests are pinned to them. Everything else of the pool keeps to the
     other processors of the calling thread, which may be kept off the slots' cores itself.
     `lookahead_bytes` bounds the frames that are decoded ahead, and once more those of late slots.
@@ -134,6 +159,7 @@ class LocalPool:
         timing: Timing = "slotted",
         cores: tuple[int, ...] = (0,),
         *,
+        backend: backends.Name = "fork",
         lookahead_bytes: int = 128 * 2**20,
         lookahead_slots: int = 64,
         walls: profile.Profile | None = None,
@@ -142,8 +168,11 @@ class LocalPool:
     ) -> None:
         if not cores or not set(cores) <= set(range(os.cpu_count() or 1)):
             raise ValueError(f"slot cores {cores} are not processors of this machine")
+        if fresh.is_program(spec.source) and backend == "fork":
+            raise ValueError("only a Python executable can be a fork; a program needs the backend exec")
         self._spec = spec
         self._timing = timing
+        self._backend = backends.BACKENDS[backend]
         self._cores = cores[:1] if timing == "strict" else cores
         self._housekeeping = (
             frozenset(os.sched_getaffinity(0) - set(self._cores)) if timing != "open" else frozenset[int]()
@@ -173,6 +202,8 @@ class LocalPool:
         """Start the workers and wait until each has its libraries loaded and its walls tried. Idempotent."""
         if self._lanes:
             return
+        if missing := self._backend.missing():
+            raise SandboxUnavailable(missing)
         try:
             self._lanes = [self._lane(core) for core in self._cores]
             end = time.monotonic() + START_SECONDS
@@ -197,6 +228,7 @@ class LocalPool:
     def _worker(self, core: int) -> tuple[Worker, cgroups.Group]:
         spec = self._spec
         config = {
+            "backend": self._backend.name,
             "libraries": list(spec.libraries),
             "columns": [(column.name, column.type, column.default) for column in spec.table.columns],
             "max_rows": spec.table.max_rows,
@@ -254,10 +286,7 @@ class LocalPool:
         Raises SlotsLate (some slots had no turn), SandboxBroken (our failure, twice on one slot), Stopped, ValueError
         (a malformed slot), and whatever `slots` or `on_rows` raise. After an exception the pool is closed.
         """
-        machine: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if self._timing == "strict":
-            machine = _whole_machine(Path(tempfile.gettempdir(), f"privid-strict-{os.geteuid()}.lock"))
-        with machine:
+        with _machine(alone=self._timing == "strict", stop=stop):
             self.start()
             feeder = Feeder(slots, *self._lookahead, self._housekeeping)
             run = _PoolRun(self, feeder, total, on_rows, stop)
@@ -293,7 +322,7 @@ class _PoolRun:
         self._on_rows = on_rows
         self._stop = stop
         self._turn_ns = pool._turn_ns
-        self._margin_ns = min(PREPARE_NS, pool._turn_ns // 2)
+        self._margin_ns = min(pool._backend.prepare_ns, pool._turn_ns // 2)
         self._late: deque[tuple[int, Slot]] = deque()
         self._late_bytes = 0
         self._awaited: set[int] = set()

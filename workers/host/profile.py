@@ -8,8 +8,8 @@ The rules assume a guest that runs machine code of its own choice: Python's ctyp
 
 import errno
 import resource
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from workers import limits
 from workers.host.seccomp import Check, Rule, equals, is_null, only_bits
@@ -118,19 +118,61 @@ per user), memfd, SysV and POSIX IPC, keyctl (keyrings outlive processes), io_ur
 process_vm, pidfd, kill, fork, vfork, exec, mount, unshare, setns, set*id, scheduling (a guest keeps its core), clocks'
 setting, timers, inotify, fanotify, name_to_handle, mincore, cachestat, fadvise, readahead, sysinfo, statfs."""
 
+
+def _instead(rules: tuple[Rule, ...], *others: Rule) -> tuple[Rule, ...]:
+    """These rules with others in place of what they say about the same calls."""
+    names = {name for rule in others for name in rule.names}
+    return (*(replace(rule, names=tuple(n for n in rule.names if n not in names)) for rule in rules), *others)
+
+
+_CLOCKS = (0, 1, 4, 5, 6, 7, 11)
+"""REALTIME, MONOTONIC and their variants, BOOTTIME, TAI."""
+FRESH_RULES: tuple[Rule, ...] = _instead(
+    RULES,
+    Rule(
+        ("getrusage", "times"),
+        "stops a fresh process from learning how long its own start took, and how often it was interrupted: it was "
+        "started beside the decoder, whose work depends on pixels",
+        (),
+    ),
+    Rule(
+        ("clock_gettime", "clock_getres", "clock_nanosleep"),
+        "the same for the clocks of its own processor time",
+        _one_of(0, _CLOCKS),
+        errno.EINVAL,
+    ),
+)
+PROGRAM_RULES: tuple[Rule, ...] = _instead(
+    FRESH_RULES,
+    Rule(
+        ("execve", "arch_prctl"),
+        "needed: a program of the analyst's starts under them; what it starts in its place is as confined as it is",
+    ),
+)
+STARTING_RULES: tuple[Rule, ...] = _instead(
+    RULES,
+    Rule(
+        (
+            "execve", "arch_prctl", "prctl", "prlimit64", "setrlimit", "fcntl", "memfd_create", "ftruncate", "seccomp",
+            "landlock_restrict_self",
+        ),
+        "needed: a fresh process of ours starts and confines itself further; nothing of an analyst's runs under these",
+    ),
+)  # fmt: skip
+
 X86_64: Mapping[str, int] = {
     "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16,
     "pread64": 17, "readv": 19, "writev": 20, "access": 21, "select": 23, "sched_yield": 24, "mremap": 25,
-    "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "clone": 56, "exit": 60, "uname": 63,
-    "fcntl": 72, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98, "times": 100,
-    "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "getgroups": 115, "sigaltstack": 131,
-    "prctl": 157, "arch_prctl": 158, "gettid": 186, "time": 201, "futex": 202, "sched_getaffinity": 204,
-    "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229,
-    "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "openat": 257, "newfstatat": 262, "readlinkat": 267,
-    "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "dup3": 292, "prlimit64": 302,
-    "getcpu": 309, "getrandom": 318, "statx": 332, "rseq": 334, "clone3": 435, "close_range": 436, "openat2": 437,
-    "faccessat2": 439,
+    "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "clone": 56, "execve": 59, "exit": 60,
+    "uname": 63, "fcntl": 72, "ftruncate": 77, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrlimit": 97,
+    "getrusage": 98, "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110,
+    "getgroups": 115, "sigaltstack": 131, "prctl": 157, "arch_prctl": 158, "setrlimit": 160, "gettid": 186, "time": 201,
+    "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219,
+    "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "openat": 257,
+    "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273,
+    "dup3": 292, "prlimit64": 302, "getcpu": 309, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "statx": 332,
+    "rseq": 334, "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439, "landlock_restrict_self": 446,
 }  # fmt: skip
 
 # --------------------------------------------------------------------------------------------------------- limits
@@ -158,8 +200,13 @@ RLIMITS: Mapping[int, int] = {
 }
 """Hard limits of a guest; those on memory depend on the zygote's size and are added when it is known."""
 
-ADDRESS_ROOM_BYTES = 512 * 2**20
-"""Addresses beyond a guest's memory: stacks and arenas of threads, which are reserved and mostly never used."""
+_STACKS_AND_ARENAS_BYTES = 512 * 2**20
+
+
+def address_room(memory_bytes: int) -> int:
+    """Addresses beyond a guest's memory: frames, and stacks and arenas of threads, which are mostly never used."""
+    return limits.MAX_SLOT_FRAMES_BYTES + memory_bytes + _STACKS_AND_ARENAS_BYTES
+
 
 ENVIRONMENT: Mapping[str, str] = {
     "LANG": "C.UTF-8",
@@ -215,6 +262,12 @@ STDLIB_MODULES = (
 )  # fmt: skip
 """Imported by the zygote, so that a guest finds them loaded. The rest of the standard library is in the root; every
 module more makes every fork a little slower."""
+
+
+def modules(libraries: Iterable[str]) -> list[str]:
+    """What a guest with these libraries finds imported."""
+    return [*STDLIB_MODULES, *(name for library in libraries for name in LIBRARIES[library].modules)]
+
 
 HIDDEN_STDLIB = frozenset(
     {"site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "distutils",

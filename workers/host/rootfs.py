@@ -3,24 +3,27 @@
 Why a copy in memory and not bind mounts: *caches are state*. The first read of a page of a file on disk takes ten
 times as long as the second, and the first look-up of a name that does not exist leaves a negative entry in the
 kernel's directory cache; either is a message from one chunk to the next. Pages of a tmpfs are always resident, and it
-keeps no negative entries. Shared libraries are not copied: the zygote has them mapped, and the warden locks the same
-parts of the same files in memory (`hold`).
+keeps no negative entries. For forked guests shared libraries are not copied: the zygote has them mapped, and the warden
+locks the same parts of the same files in memory (`hold`). Fresh processes map their own, from copies in the root.
 """
 
 import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import workers
 from workers.host import namespaces, profile
 
 _SUFFIXES = (".py", ".json", ".yaml", ".yml", f".{sys.implementation.cache_tag}.pyc")
 _MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp", "/run")  # noqa: S108  covered by a mount, unused
-_TMPFS_OPTIONS = "mode=0755,size=1g,nr_inodes=200k"
+_TMPFS_OPTIONS = "mode=0755,size=4g,nr_inodes=200k"
+_TOP_LINKS = (Path("/bin"), Path("/lib"), Path("/lib64"))
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _GUEST_PARTS = ("__init__.py", "limits.py", "wire.py", "guest", "detectors")
 
 
@@ -58,39 +61,87 @@ def files(libraries: Iterable[str]) -> Iterator[Path]:
         yield from _walk(ours / part) if (ours / part).is_dir() else (ours / part,)
 
 
-def _mount_point(sources: list[Path]) -> Path:
+def mount_point(taken: Iterable[Path]) -> Path:
+    """A folder that nothing here lies in. Raises OSError."""
+    taken = list(taken)
     for name in _MOUNT_POINTS:
         point = Path(name)
-        if point.is_dir() and not any(path.is_relative_to(point) for path in sources):
+        if point.is_dir() and not any(path.is_relative_to(point) for path in taken):
             return point
     raise OSError(f"no free folder to build the guest's root on among {', '.join(_MOUNT_POINTS)}")
 
 
-def enter(libraries: Iterable[str]) -> None:
-    """Build the root in this mount namespace and move into it. What was mounted before is out of reach afterwards."""
-    sources = list(files(libraries))
+def native_files(parts: Iterable[tuple[str, int, int]]) -> list[Path]:
+    """What the dynamic linker needs to start this interpreter afresh with the libraries that it has mapped now.
+
+    The mapped files themselves, the links by whose names the linker asks for them, and its cache of names.
+    """
+    mapped = {Path(path) for path, _, _ in parts if Path(path).is_file()}
+    folders = {path.parent for path in mapped} | {Path("/lib64").resolve()}  # programs name their loader there
+    links = {
+        link
+        for folder in folders
+        if folder.is_dir()
+        for link in folder.iterdir()
+        if link.is_symlink() and link.resolve() in mapped
+    }
+    cache = Path("/etc/ld.so.cache")
+    return sorted(mapped | links | ({cache} if cache.exists() else set()))
+
+
+def build(
+    libraries: Iterable[str],
+    natives: Iterable[Path] = (),
+    added: Mapping[str, bytes] = _NOTHING,
+    mount_points: Iterable[Path] = (),
+) -> Path:
+    """Build the root on a tmpfs in this mount namespace; where it is.
+
+    `natives` are executable files besides those of Python, `added` the contents of files that only the root has, and
+    `mount_points` empty folders of it.
+    """
+    sources, natives = list(files(libraries)), list(natives)
     namespaces.mount("none", "/", "none", namespaces.MS_REC | namespaces.MS_PRIVATE)
-    root = _mount_point(sources)
+    root = mount_point(sources + natives)
     namespaces.mount("privid", str(root), "tmpfs", 0, _TMPFS_OPTIONS)
     old_mask = os.umask(0o022)
+    if natives:
+        for link in _TOP_LINKS:
+            if link.is_symlink():
+                (root / link.name).symlink_to(link.readlink())
     made: set[Path] = set()
-    for source in sources:
+    for source in sources + natives:
         target = root / source.relative_to("/")
         if target.parent not in made:
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(target.parent)
+        if source.is_symlink():
+            target.unlink(missing_ok=True)
+            target.symlink_to(source.readlink())
+            continue
         shutil.copyfile(source, target)
         stat = source.stat()
         os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # compiled files are checked against it
+    for source in natives:
+        if not source.is_symlink():
+            (root / source.relative_to("/")).chmod(0o555)
+    for name, content in added.items():
+        target = root / name.removeprefix("/")
+        target.write_bytes(content)
+        target.chmod(0o555)
+    for folder in mount_points:
+        (root / folder.relative_to("/")).mkdir()
     os.umask(old_mask)
-    attributes = (
-        namespaces.MOUNT_ATTR_RDONLY
-        | namespaces.MOUNT_ATTR_NOSUID
-        | namespaces.MOUNT_ATTR_NODEV
-        | namespaces.MOUNT_ATTR_NOATIME
-    )
-    namespaces.restrict_mount(str(root), attributes)
-    namespaces.pivot_root(str(root))
+    namespaces.restrict_mount(str(root), namespaces.MOUNT_ATTR_RDONLY)  # times of access stay as they are, too
+    return root
+
+
+def enter(libraries: Iterable[str]) -> None:
+    """Build the root in this mount namespace and move into it. What was mounted before is out of reach afterwards."""
+    root = str(build(libraries))
+    attributes = namespaces.MOUNT_ATTR_NOSUID | namespaces.MOUNT_ATTR_NODEV | namespaces.MOUNT_ATTR_NOATIME
+    namespaces.restrict_mount(root, attributes)
+    namespaces.pivot_root(root)
 
 
 def mapped_files(maps: str) -> list[tuple[str, int, int]]:

@@ -27,10 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workers.host import channel, namespaces, rootfs, zygote
+from workers.guest import start
+from workers.host import backends, channel, namespaces, rootfs, zygote
 
 CONFIG, SOURCE, TASK, RESULT = b"C", b"P", b"T", b"D"
-READY, BROKEN = zygote.READY, zygote.BROKEN
+READY, BROKEN = start.READY, start.BROKEN
 
 RESULT_HEADER = struct.Struct("<IBqqI")
 """Task number, status, when the guest started, when it ended or was killed (CLOCK_MONOTONIC, nanoseconds), and the
@@ -41,7 +42,7 @@ sandbox itself failed (the rest of the message says how); it had its run up to t
 
 _READ_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 16
-_GREETING_BYTES = 1 + zygote.START_TIME.size
+_GREETING_BYTES = 1 + start.START_TIME.size
 
 
 @dataclass
@@ -129,6 +130,27 @@ def _pid_of(pidfd: int) -> int:
     return 0
 
 
+def _tasks_of(pid: int) -> set[int]:
+    """Every thread of a process and of all that came from it."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):  # it may end at any moment
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found.add(int(task.name))
+            for child in (task / "children").read_text().split():
+                found |= _tasks_of(int(child))
+    return found
+
+
+def _pin_all(pid: int, cores: set[int]) -> None:
+    """Put a process and all that came from it on these cores, those included that are made in the meantime."""
+    pinned: set[int] = set()
+    while new := _tasks_of(pid) - pinned:
+        for task in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(task, cores)
+        pinned |= new
+
+
 class Warden:
     """The event loop between the host's socket and the zygote's."""
 
@@ -136,6 +158,7 @@ class Warden:
         self._host = host
         self._zygote = to_zygote
         self._core: int | None = config["core"]
+        self._pin = os.sched_setaffinity if config["backend"] == "fork" else _pin_all
         self._output_limit: int = config["output_limit"]
         self._log_bytes: int = config["log_bytes"]
         self._lead_ns: int = config["lead_ns"]
@@ -233,7 +256,9 @@ class Warden:
         if guest is None:
             return
         if guest.at_end:
-            self._report(guest, FAILED, bytes(guest.output[1:]) or b"a guest died before it was told to start")
+            self._report(
+                guest, FAILED, bytes(guest.output.removeprefix(BROKEN)) or b"a guest died before it was told to start"
+            )
             self._drop(guest)
             return
         due = guest.open_timing or now >= guest.go_ns - self._lead_ns
@@ -247,12 +272,12 @@ class Warden:
     def _go(self, guest: Guest, now: int) -> None:
         if self._core is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(guest.pid, {self._core})
+                self._pin(guest.pid, {self._core})
         start_ns = now if guest.open_timing else guest.go_ns
         if guest.open_timing:
             guest.kill_ns = now + guest.timeout_ns
         with contextlib.suppress(BrokenPipeError):
-            os.write(guest.go_fd, zygote.START_TIME.pack(start_ns))
+            os.write(guest.go_fd, start.START_TIME.pack(start_ns, time.monotonic_ns()))
         guest.running = True
         self._running, self._prepared = guest, None
 
@@ -267,11 +292,11 @@ class Warden:
         output = bytes(guest.output)
         if guest.overflow:
             self._report(guest, DONE)
-        elif not output.startswith(zygote.STARTED) or len(output) < _GREETING_BYTES:
+        elif not output.startswith(start.STARTED) or len(output) < _GREETING_BYTES:
             # Our own code in the guest says when it hands over; before that nothing of the analyst's has run.
             self._report(guest, FAILED, b"a guest died before the executable was started")
         else:
-            (started,) = zygote.START_TIME.unpack_from(output, 1)
+            started, _ = start.START_TIME.unpack_from(output, 1)
             killed = (KILLED, b"") if guest.killed else (DONE, output[_GREETING_BYTES:])
             self._report(guest, *killed, started)
         guest.close()
@@ -344,7 +369,7 @@ def _serve(host: socket.socket) -> None:
         namespaces.prctl(namespaces.PR_SET_PDEATHSIG, signal.SIGKILL)
         ours.close()
         host.close()
-        zygote.build(theirs, config, source)
+        zygote.build(theirs, backends.BACKENDS[config["backend"]].guests(config, source), config["uid"])
     theirs.close()
     try:
         first = _building(host, ours)

@@ -41,9 +41,8 @@ def attack_source_tree(chunk):
 
 def attack_environment(chunk):
     known = {"LANG", "TZ", "OPENCV_LOG_LEVEL", "KMP_INIT_AT_FORK", "LC_CTYPE"}
-    odd = [
-        n for n in os.environ if n not in known and not n.endswith("_NUM_THREADS") and not n.startswith(("QT_", "LD_"))
-    ]
+    kinds = ("QT_", "LD_", "MALLOC_")
+    odd = [n for n in os.environ if n not in known and not n.endswith("_NUM_THREADS") and not n.startswith(kinds)]
     return " ".join(odd)
 
 

@@ -120,7 +120,7 @@ def find_orphan(chunk):
 
 
 def leave_usage(chunk):
-    """Use much: time, memory, faults. Its successor must start from nothing."""
+    """Use much: time, memory, faults. Its successor must start from nothing, or see nothing."""
     end = time.monotonic() + 0.1
     block = bytearray(32 << 20)
     while time.monotonic() < end:
@@ -130,12 +130,19 @@ def leave_usage(chunk):
 def find_usage(chunk):
     import resource
 
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    own = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = ctypes.create_string_buffer(16)
+    clocks = [struct.unpack("qq", cpu.raw) for clock in (2, 3) if call(228, clock, cpu) == 0]
+    if any(seconds + nanoseconds / 1e9 > 0.09 for seconds, nanoseconds in clocks):
+        return f"{clocks}"
+    try:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        times = os.times()
+    except OSError:
+        return ""
     spent = children.ru_utime + children.ru_maxrss + children.ru_minflt
-    return (
-        "" if spent == 0 and own.ru_utime + own.ru_stime < 0.09 and sum(os.times()[2:4]) == 0 else f"{children} {own}"
-    )
+    free = spent == 0 and own.ru_utime + own.ru_stime < 0.09 and sum(times[2:4]) == 0
+    return "" if free else f"{children} {own}"
 
 
 def leave_output(chunk):

@@ -1,0 +1,62 @@
+"""The backend `fork`: a guest is a fork of the zygote, which has the libraries loaded, and confines itself."""
+
+import mmap
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from workers import wire
+from workers.guest import chunk as guest_chunk
+from workers.guest import main as guest_main
+from workers.guest import start
+from workers.host import channel, confine, profile, rootfs
+
+
+def _read_proc(proc_fd: int, name: str) -> str:
+    fd = os.open(f"self/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+    with os.fdopen(fd) as file:
+        return file.read()
+
+
+class ForkedGuests:
+    """Guests of the backend `fork` (`workers.host.zygote.Guests`)."""
+
+    def __init__(self, config: Mapping[str, Any], source: bytes) -> None:
+        self._config = config
+        self._source = source
+        self._libraries: list[str] = config["libraries"]
+        self._logs: bool = config["log_bytes"] > 0
+        self._table = wire.TableSpec(
+            tuple(wire.ColumnSpec(*column) for column in config["columns"]), config["max_rows"], config["exact"]
+        )
+        self._walls: confine.Walls | None = None
+
+    def load(self) -> list[tuple[str, int, int]]:
+        """Import everything here: guests inherit it."""
+        start.load(profile.modules(self._libraries))
+        return rootfs.mapped_files(Path("/proc/self/maps").read_text())
+
+    def enter_root(self) -> None:
+        """The zygote moves into the root itself."""
+        rootfs.enter(self._libraries)
+
+    def prepare(self, proc_fd: int, null_fd: int) -> None:
+        """Make the walls once for all guests."""
+        own: int = self._config["memory_bytes"]
+        memory = start.memory_limits(_read_proc(proc_fd, "status"), own, profile.address_room(own))
+        self._walls = confine.prepare(profile.Profile(**self._config["profile"]), proc_fd, null_fd, memory)
+
+    def become(self, request: channel.Message) -> NoReturn:
+        """Confine this process, wait for the go, hand over to the analyst's code."""
+        assert self._walls is not None
+        rows_fd, go_fd, *rest = request.fds
+        log_fd = rest.pop(0) if self._logs else None
+        facts_fd, *rest = rest
+        frames = memoryview(b"")
+        if rest:
+            frames = memoryview(mmap.mmap(rest[0], int(request.payload), mmap.MAP_SHARED, mmap.PROT_READ))
+        chunk = guest_chunk.unpack(start.read_all(facts_fd), frames)
+        confine.confine(self._walls, rows_fd, go_fd, log_fd)
+        start.wait_for_go(confine.ROWS_FD, confine.GO_FD)
+        guest_main.run(self._source, chunk, self._table, confine.ROWS_FD)
