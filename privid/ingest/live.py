@@ -137,7 +137,7 @@ def open_live(source: Source, open_container: Open = av.open) -> LiveStream:
     """Connect, within the source's timeout. Raises SourceFailure."""
     timeout = source.timeout_seconds
     # What is read to find out about the stream is kept: the first packet can be the key frame (so no `nobuffer`).
-    options = {"analyzeduration": str(2 * SECOND)}
+    options = {"analyzeduration": str(int(timeout * SECOND))}
     name, container_format = source.url, None
     match source.kind:
         case "rtsp":

@@ -1,5 +1,6 @@
 """What one connection to a camera delivers without a break: from packets to finished segment files."""
 
+import errno
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,8 +72,8 @@ class Run:
             reason = failure.reason
             raise
         except OSError as error:
-            reason = DISK_FULL
-            raise SourceFailure(DISK_FULL, error.strerror or "") from None
+            reason = DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk failed"
+            raise SourceFailure(reason, error.strerror or "") from None
         finally:
             if self._writer is not None:
                 self._finish(self._writer.last_us + self._frame_us, reason)
