@@ -81,7 +81,7 @@ def rows(count: int) -> pa.Table:
 
 
 def ours(name: str, table: pa.Table) -> float:
-    """Processor seconds for the exact aggregates of the certified query. It was planned, and its groups listed, before."""
+    """Processor seconds for the exact aggregates of the certified query, which was planned before."""
     _, certificate = certified(
         QUERIES[name][0], rows="1000 ROWS", hours=MINUTES / 60, chunk=60, policies=policy(rho=60), epsilon=1000
     )
