@@ -32,11 +32,11 @@ from privid.engine.sql_parts import (
 )
 from privid.engine.tables import ARROW_TYPES
 from privid.privacy.stability import State
-from privid.privacy.stability.expressions import children
 from privid.privacy.stability.formulas import WIDE
 from privid.privacy.stability.state import TICKS
 from query_lang import functions
 from query_lang.duckdb_sql import func, number
+from query_lang.expressions import children
 from query_lang.intervals import Interval
 from query_lang.logical import (
     Aggregate,
