@@ -32,6 +32,7 @@ If the zygote dies, its pid namespace dies with it, guests included. If the ward
 socket Z and exits. If the host dies, the warden reads the end of socket H and exits.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -170,5 +171,6 @@ def _guest(guests: Guests, request: channel.Message) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         guests.become(request)
     except Exception as error:  # noqa: BLE001  the sandbox broke, not the guest; say so while it can be told apart
-        os.write(request.fds[0], BROKEN + f"{type(error).__name__}: {error}".encode()[:1000])
+        with contextlib.suppress(OSError):  # the descriptors may be others by now
+            os.write(request.fds[0], BROKEN + f"{type(error).__name__}: {error}".encode()[:1000])
         os._exit(1)
