@@ -18,7 +18,7 @@ from tests.support.minute import COUNT_FRAMES, PLENTY, POLICY
 SECONDS = 5
 SQL = """
 SPLIT plaza BEGIN {begin} END {end} {every} BY TIME 1s INTO chunks;
-PROCESS chunks USING 'frames.py' TIMEOUT 200ms PRODUCING EXACTLY 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;
+PROCESS chunks USING 'frames.py' TIMEOUT 500ms PRODUCING EXACTLY 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;
 SELECT SUM(RANGE(n, 0, 2)) AS frames FROM t CONSUMING {epsilon};
 """
 
@@ -140,7 +140,13 @@ def test_a_new_policy_is_confirmed_with_what_it_cancels(plaza: Plaza) -> None:
         assert query.standing is not None
         for one in (query.id, query.standing.next_query):
             assert "frames" in plaza.system.run("privid-admin", "queries", "show", one).stdout
-        change = ("privid-admin", "policy", "set", "plaza", "--epsilon", str(PLENTY / 2))
+        longer = plaza.system.json("privid-admin", "policy", "set", "plaza", "--rho", "9s", "--yes")
+        assert any(
+            "4 windows of standing queries would be planned again" in w for w in longer["changes"][0]["warnings"]
+        )
+        assert {window.state for window in client.windows(query.id)[1]} == {"reserved"}
+        # A window of five chunks takes half of what one takes that a presence period of 9 s can fill.
+        change = ("privid-admin", "policy", "set", "plaza", "--epsilon", str(PLENTY / 2 - 1))
         refused = plaza.system.run(*change, "--json", check=False)
         assert refused.returncode == 2
         document = json.loads(plaza.system.run(*change, "--yes", "--json").stdout)
@@ -148,5 +154,5 @@ def test_a_new_policy_is_confirmed_with_what_it_cancels(plaza: Plaza) -> None:
         _, windows = client.windows(query.id)
         assert {window.state for window in windows} == {"cancelled"}
         assert all("budget is used up" in window.note for window in windows)
-        with pytest.raises(CallFailed, match="policy version 2 of plaza"):
+        with pytest.raises(CallFailed, match="policy version 3 of plaza"):
             client.result(windows[0].id)
