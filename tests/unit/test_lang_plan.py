@@ -25,8 +25,8 @@ PROCESS c USING 'p.py' TIMEOUT 1sec PRODUCING 10 ROWS
 """
 
 
-def script(select: str, tables: str = TABLES, now_us: int | None = None) -> lp.Script:
-    return compile_script(tables + select, CATALOG, now_us=now_us)
+def script(select: str, tables: str = TABLES) -> lp.Script:
+    return compile_script(tables + select, CATALOG)
 
 
 def select(text: str) -> lp.Select:
@@ -34,9 +34,9 @@ def select(text: str) -> lp.Select:
     return only
 
 
-def refused(select: str, tables: str = TABLES, now_us: int | None = None) -> QueryError:
+def refused(select: str, tables: str = TABLES) -> QueryError:
     with pytest.raises(QueryError) as caught:
-        script(select, tables, now_us)
+        script(select, tables)
     return caught.value
 
 
@@ -226,14 +226,6 @@ def test_unread_tables_are_not_in_the_plan() -> None:
     assert [process.name for process in script("SELECT COUNT(*) FROM cars", more).processes] == ["cars"]
 
 
-def test_the_future_is_refused_when_now_is_known() -> None:
-    end = BEGIN + 3_600_000_000
-    assert script("SELECT COUNT(*) FROM cars", now_us=end).selects
-    error = refused("SELECT COUNT(*) FROM cars", now_us=end - 1)
-    assert error.code == "standing"
-    assert "standing queries are not offered yet" in error.message
-
-
 def test_names_are_found_whatever_their_case_and_kept_as_declared() -> None:
     plan = script("select COUNT(SPEED) from CARS where Cars.PLATE <> ''", TABLES.replace("plaza", "PLAZA"))
     assert plan.processes[0].split.camera == "plaza"
@@ -255,3 +247,15 @@ def test_moments_without_a_zone_are_local_where_one_zone_is_in_sight() -> None:
     text = "SELECT COUNT(*) FROM (SELECT chunk FROM cars UNION ALL SELECT chunk FROM trucks) WHERE chunk < TIMESTAMP "
     assert refused(text + "'2026-07-01T01:00'", both).code == "bad_time"
     assert script(text + "'2026-07-01T01:00Z'", both).selects
+
+
+def test_a_script_with_every_stands_for_its_windows() -> None:
+    text = TABLES.replace("T09:00:00Z", "T11:00:00Z EVERY 1 hour") + "SELECT COUNT(*) FROM cars"
+    whole = compile_script(text, CATALOG)
+    assert (whole.windows, whole.window, whole.every_us) == (3, None, 3_600_000_000)
+    assert (whole.begin_us, whole.end_us) == (BEGIN, BEGIN + 3 * 3_600_000_000)
+    windows = [compile_script(text, CATALOG, window=number) for number in range(3)]
+    assert [window.begin_us - BEGIN for window in windows] == [0, 3_600_000_000, 7_200_000_000]
+    assert {window.end_us - window.begin_us for window in windows} == {3_600_000_000}
+    # A window is another question than the same time without EVERY: its noise is that of a series.
+    assert len({window.canonical for window in windows} | {script("SELECT COUNT(*) FROM cars").canonical}) == 4
