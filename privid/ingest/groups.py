@@ -83,7 +83,8 @@ def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[G
     try:
         for packet in stream.packets():
             arrival = clock.now_us()
-            if group.packets and _is_repeated(group.packets[-1], packet):
+            before = untimed[-1][0] if untimed else group.packets[-1] if group.packets else None
+            if before is not None and stream.is_timed and _is_repeated(before, packet):
                 continue
             if is_continued(stream.codec, bytes(packet), stream.has_lengths):
                 if untimed:
@@ -124,7 +125,7 @@ def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[G
 
 def _is_repeated(first: VideoPacket, second: VideoPacket) -> bool:
     """Some servers send a packet twice."""
-    return bool(first.pts is not None and first.pts == second.pts and bytes(first) == bytes(second))
+    return (first.pts is None or first.pts == second.pts) and bytes(first) == bytes(second)
 
 
 def _joined(first: VideoPacket, second: VideoPacket) -> VideoPacket:

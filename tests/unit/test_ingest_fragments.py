@@ -118,6 +118,8 @@ def test_a_packet_that_comes_twice_is_one_frame(tmp_path):
 
     def repeat(packets):
         for number, packet in enumerate(packets):
+            if number == 0:
+                packet.pts = packet.dts = None
             yield packet
             if number in (0, 7, 24):
                 again = av.Packet(bytes(packet))
