@@ -6,7 +6,7 @@ size (PSS) at the end; both divided by the number of cameras. "cameras a core" i
 Prints a table and writes benchmarks/out/ingest.json. Exit status 1 if a target is missed, or a camera connects twice.
 Needs the extra `dev`.
 
-    python benchmarks/ingest.py [CLIP] [--cameras 1,8] [--seconds 20]
+    python benchmarks/ingest.py [CLIP] [--cameras 1,8] [--seconds 15]
 """
 
 import argparse
@@ -142,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, nargs="?", default=DEFAULT_CLIP)
     parser.add_argument("--cameras", default="1,8", help="numbers of cameras to try")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure each")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long to measure each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clip = as_a_camera_would(options.clip, Path(folder) / "camera.mp4")
@@ -158,8 +158,8 @@ def main() -> int:
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps({"clip": options.clip.name, "seconds": options.seconds, "rows": rows}, indent=1))
     last = rows[-1]
-    print(f"\ntargets, of {last['cameras']} cameras: at most {TARGETS['core_percent']} % of a core and")
-    print(f"{TARGETS['pss_mb']:.0f} MB a camera")
+    targets = f"{TARGETS['core_percent']:g} % of a core and {TARGETS['pss_mb']:.0f} MB a camera"
+    print(f"\ntargets, with {last['cameras']} cameras: at most {targets}")
     return int(last["reconnects"] > 0 or any(last[name] > target for name, target in TARGETS.items()))
 
 
