@@ -170,6 +170,8 @@ class LocalPool:
             raise ValueError(f"slot cores {cores} are not processors of this machine")
         if fresh.is_program(spec.source) and backend == "fork":
             raise ValueError("only a Python executable can be a fork; a program needs the backend exec")
+        if "torch" in spec.libraries and backend != "fork":
+            raise ValueError("torch is for the backend fork: it reads /dev/urandom when it is imported")
         self._spec = spec
         self._timing = timing
         self._backend = backends.BACKENDS[backend]
