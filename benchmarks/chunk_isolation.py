@@ -8,7 +8,7 @@ slower):
 - in a run: what a chunk takes in a pool's run of many chunks on one core, where the next guest is prepared while one
   works: fork, confine, start, import the executable, read and check its rows, end;
 - alone: the same for one chunk on an idle worker, with nothing prepared: every step is waited for;
-- exec, oci: as alone, with the backends that start a fresh process for each chunk, where the host has them (torch is for forks);
+- exec, oci: as alone, with the backends that start a fresh process for each chunk, where the host has them; no torch;
 - fresh process: start a worker, run one chunk, end the worker: what isolation costs without a zygote.
 
 Target: in a run a chunk takes at most 6 ms with numpy and cv2 (20 with torch), or the plain fork of the same run plus
