@@ -142,7 +142,7 @@ def timeline_command(
         to_us = _moment("--to", end, found.timezone, recorded.end_us if recorded else 0)
         if from_us >= to_us:
             raise InputError("usage", "--from must be before --to")
-        spans = [tuple(span) for span in catalog.coverage(found.name, from_us, to_us)]
+        spans = [(span.from_us, span.to_us, span.state) for span in catalog.coverage(found.name, from_us, to_us)]
         gaps = catalog.gaps(found.name, from_us, to_us)
     timeline = Timeline(found.name, from_us, to_us, spans)
     if plot is not None:

@@ -65,7 +65,8 @@ def argument(rng: random.Random, function: ScalarFunction, position: int, kind: 
         if function.name == "bin":
             return number(rng.choice((1, 7 * 60_000_000, 10**15)))
         return number(rng.choice((1, 2, 9)) if function.name != "power" else rng.choice((-16, -3, 0, 2, 16)))
-    return draw(rng, kind, depth - 1)
+    # The language nests no functions of time.
+    return draw(rng, kind, 0 if function.name in TIME_FUNCTIONS else depth - 1)
 
 
 def draw(rng: random.Random, kind: DataType, depth: int) -> Expr:
