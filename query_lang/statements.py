@@ -28,6 +28,7 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _SIZE: Final = re.compile(r"\s*([0-9]{1,6})\s*[xX]\s*([0-9]{1,6})\s*", re.ASCII)
 _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?|\.[0-9]{1,6}", re.ASCII)
+_FRAMES: Final = re.compile(r"([0-9]{1,9})\s*frames?", re.ASCII | re.IGNORECASE)
 
 
 class StatementBinder:
@@ -50,12 +51,14 @@ class StatementBinder:
         every = node.args.get("every")
         every_us = None if every is None else self._duration(every, "EVERY", least=1)
         end = self._end(node, camera, begin, every_us)
-        chunk_us = self._duration(node.args["chunk"], "BY TIME", least=1)
+        at, resize = node.args.get("fps"), node.args.get("resize")
+        fps = None if at is None else self._fps(at, camera)
+        rate = fps or camera.fps
+        chunk_us = self._length(node.args["chunk"], "BY TIME", rate, least=1)
         stride = node.args.get("stride")
-        stride_us = 0 if stride is None else self._duration(stride, "STRIDE", least=0)
+        stride_us = 0 if stride is None else self._length(stride, "STRIDE", rate, least=0)
         region = node.args.get("region")
         masks = node.args.get("masks") or []
-        fps, resize = node.args.get("fps"), node.args.get("resize")
         split = lp.Split(
             name=node.args["into"].name,
             camera=camera.name,
@@ -66,7 +69,7 @@ class StatementBinder:
             stride_us=stride_us,
             region=None if region is None else self._region(region, camera),
             masks=self._masks(masks, camera),
-            fps=None if fps is None else self._fps(fps, camera),
+            fps=fps,
             resize=None if resize is None else self._resize(resize, camera),
             every_us=every_us,
         )
@@ -172,12 +175,28 @@ class StatementBinder:
         except ValueError as error:
             raise self.source.error("bad_time", str(error), node) from None
 
+    def _length(self, node: exp.Expr, clause: str, rate: Fraction | None, least: int) -> int:
+        """A length of video, in microseconds: a duration, or a number of frames at `rate` frames a second.
+
+        Chunks in frames are chunks of time (docs/decisions/0021): what an event touches does not depend on stored
+        time stamps, so they can be planned anywhere, and for video that is still to come.
+        """
+        found = _FRAMES.fullmatch(node.name.strip())
+        if found is None:
+            return self._duration(node, clause, least)
+        if rate is None:
+            raise self.source.error(
+                "bad_value", "the camera's frame rate is not known", node, "write AT 5 FPS, or the length in time"
+            )
+        length = Fraction(found[1]) / rate * units.SECOND
+        if length.denominator != 1 or length < least:
+            near = units.format_duration(max(1, round(length)))
+            message = f"{node.name.strip()} at {float(rate):g} a second is no whole number of microseconds"
+            raise self.source.error("bad_time", message, node, f"write the length in time, such as {near}")
+        return int(length)
+
     def _duration(self, node: exp.Expr, clause: str, least: int) -> int:
         text = node.name.strip()
-        if re.search(r"frames?\s*$", text, re.IGNORECASE):
-            raise self.source.error(
-                "unsupported", "lengths in frames are not offered yet", node, "write them in time, such as 100ms"
-            )
         if text.startswith("-"):
             raise self.source.error("bad_time", f"{clause} is never negative", node, "chunks do not overlap")
         if text == "0" and least == 0:
