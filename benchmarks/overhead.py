@@ -7,7 +7,7 @@ time and CPU seconds of the whole machine, on which nothing else should run.
 
 Prints a table and writes benchmarks/out/overhead.json. Exit status 1 if a ratio is over 1.15.
 
-    python benchmarks/overhead.py [--rounds 2] [--repeat 2]
+    python benchmarks/overhead.py [--rounds 3] [--repeat 2]
 """
 
 import argparse
@@ -131,7 +131,7 @@ def protected(system: LocalSystem, token: str, chunks: int, high: int) -> tuple[
 def main() -> int:
     """Run the benchmark."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--repeat", type=int, default=2, help="length of the video, in clips of 79.5 s")
     arguments = options.parse_args()
     chunks = arguments.repeat * CLIP_US // 5_000_000

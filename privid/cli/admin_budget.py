@@ -35,13 +35,15 @@ CameraName = Annotated[str, typer.Argument(metavar="CAMERA", help="The camera's 
 Png = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw it into this file as well.")]
 
 
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="By default all that is recorded.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="By default all that is recorded.")]
+
+
 @app.command(name="show")
 def budget_show(
     camera: CameraName,
-    from_: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="By default all that is recorded.")
-    ] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="TIME", help="By default all that is recorded.")] = None,
+    from_: From = None,
+    to: To = None,
     png: Png = None,
     json: Json = False,
 ) -> None:
@@ -52,9 +54,7 @@ def budget_show(
     """
     check_writable(png)
     with OwnerClient(owner_target()) as client:
-        zone = next((found.timezone for found in client.cameras() if found.name == camera), "UTC")
-        budget = client.budget(camera, moment("--from", from_, zone), moment("--to", to, zone))
-    curve = BudgetCurve(budget.camera, budget.epsilon_nano, budget.from_us, budget.to_us, budget.steps)
+        curve = _curve(client, camera, from_, to)
     if json:
         steps = [
             {"from_us": begin, "to_us": end, "left": epsilon_value(left), "spent": epsilon_value(whole - left)}
@@ -75,11 +75,44 @@ def budget_show(
     else:
         _print_curve(curve)
     if png is not None:
-        try:
-            save_picture([curve], png)
-        except OSError as error:
-            raise InputError("unwritable", f"cannot write {png}: {error.strerror}", "choose another file") from None
+        _draw([curve], png)
         stderr().print(f"drawn in {png}", markup=False)
+
+
+@app.command(name="plot")
+def budget_plot(
+    cameras: Annotated[list[str], typer.Argument(metavar="CAMERA...", help="One camera, or several to compare.")],
+    png: Annotated[Path, typer.Option("--png", metavar="FILE", help="The picture.")] = Path("budget.png"),
+    from_: From = None,
+    to: To = None,
+    json: Json = False,
+) -> None:
+    """Draw what is left of several cameras' budgets over time into one picture.
+
+    \b
+    $ privid-admin budget plot plaza bridge --png budgets.png
+    """
+    check_writable(png)
+    with OwnerClient(owner_target()) as client:
+        curves = [_curve(client, camera, from_, to) for camera in cameras]
+    _draw(curves, png)
+    if json:
+        print_json({"cameras": [curve.camera for curve in curves], "png": str(png)})
+    else:
+        stdout().print(f"drawn in {png}", markup=False)
+
+
+def _curve(client: OwnerClient, camera: str, from_: str | None, to: str | None) -> BudgetCurve:
+    zone = next((found.timezone for found in client.cameras() if found.name == camera), "UTC")
+    budget = client.budget(camera, moment("--from", from_, zone), moment("--to", to, zone))
+    return BudgetCurve(budget.camera, budget.epsilon_nano, budget.from_us, budget.to_us, budget.steps)
+
+
+def _draw(curves: list[BudgetCurve], png: Path) -> None:
+    try:
+        save_picture(curves, png)
+    except OSError as error:
+        raise InputError("unwritable", f"cannot write {png}: {error.strerror}", "choose another file") from None
 
 
 @app.command(name="forecast")

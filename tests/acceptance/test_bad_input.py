@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -51,7 +52,7 @@ QUERIES = {
     "misspelt keyword": query().replace("PROCESS", "PROCES"),
     "no rows": query(rows="0"),
     "window without video": query().replace("2026-09-01", "2025-09-01"),
-    "window in the future": query().replace("2026-09-01", "2091-09-01"),
+    "no end and no horizon": re.sub(r"END \S+", "END NEVER EVERY 1 min", query()),
     "epsilon too small": query(epsilon="0.000000001"),
     "not an aggregate": query(select="n"),
     "binary": "\x00\x01\x02\ufffd",

@@ -202,7 +202,8 @@ def test_what_cannot_run_here_exists(page: Path) -> None:
 
 def test_the_harness_notices_a_command_that_fails(tmp_path: Path) -> None:
     def run(*script: Command) -> int:
-        return subprocess.run(["bash", "-c", bash(list(script), [1, 2])], cwd=tmp_path, capture_output=True).returncode
+        text = bash(list(script), [1, 2, 3])
+        return subprocess.run(["bash", "-c", text], cwd=tmp_path, capture_output=True).returncode
 
     assert run(Command("true", 0), Command("false # exit status 1", 1)) == 0
     assert run(Command("false", 0), Command("true", 0)) == 98

@@ -180,6 +180,9 @@ def test_a_budget_is_shown_as_bars_picture_and_json(analyst, tmp_path):
     assert "████" in out
     assert "b.png" in err
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    picture = tmp_path / "plot.png"
+    assert analyst("privid-admin", "budget", "plot", "plaza", "plaza", *window, "--png", picture)[0] == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     shown = document(analyst("privid-admin", "budget", "show", "plaza", *window, "--json"))
     assert (shown["epsilon"], shown["left_min"], len(shown["steps"])) == (2.0, 2.0, 1)
     assert analyst("privid-admin", "budget", "show", "plaza", "--from", "yesterday")[0] == 2
