@@ -151,6 +151,7 @@ def test_a_location_that_cannot_be_used(location: str, error: type[DatabaseError
 
 
 def test_an_unreachable_server_does_not_tell_the_password() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'privid[postgres]'")
     with pytest.raises(DatabaseUnreachable, match="cannot open postgresql") as caught:
         open_database("postgresql://someone:s3cret@127.0.0.1:1/db")
     assert "s3cret" not in str(caught.value)
