@@ -20,12 +20,11 @@ from privid.engine.aggregate import EngineSettings
 from privid.engine.journal import Row, SlotJournal
 from privid.engine.lanes import Lanes
 from privid.engine.plan import Plan
-from privid.engine.slots import slots
+from privid.engine.slots import slots, table_spec
 from privid.video.catalog import Catalog
 from privid.video.pictures import PictureStore
 from privid.video.store import SegmentStore
-from query_lang.logical import Process, SchemaColumn
-from workers import wire
+from query_lang.logical import Process
 from workers.host import backends
 from workers.host.errors import SlotsLate
 from workers.host.fresh import is_program
@@ -128,8 +127,7 @@ class Executor:
 
     def _executable(self, process: Process, sha256: str) -> ExecutableSpec:
         source = (self.home.executables / sha256).read_bytes()
-        table = wire.TableSpec(tuple(_column(column) for column in process.schema), process.max_rows, process.exact)
-        return ExecutableSpec(sha256, source, table, process.timeout_us)
+        return ExecutableSpec(sha256, source, table_spec(process), process.timeout_us)
 
     def _spool(self, query_id: str, position: int) -> Path:
         return self.home.spool / query_id / f"{position}.rows"
@@ -141,9 +139,3 @@ def _slot_count(process: Process, plan: Plan) -> int:
 
 def _schedule(process: Process, plan: Plan, slots: int) -> PublicSchedule:
     return PublicSchedule(slots, plan.slot_cores(process), process.timeout_us, process.max_rows)
-
-
-def _column(column: SchemaColumn) -> wire.ColumnSpec:
-    default = column.default
-    value = default if isinstance(default, str | bool) else float(default)
-    return wire.ColumnSpec(column.name, column.type.value, value)  # type: ignore[arg-type]  # never TIMESTAMP

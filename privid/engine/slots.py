@@ -9,7 +9,8 @@ from privid.video.chunking import chunks
 from privid.video.frames import read_chunks
 from privid.video.pictures import PictureStore
 from privid.video.store import SegmentStore
-from query_lang.logical import Split
+from query_lang.logical import Process, SchemaColumn, Split
+from workers import wire
 from workers.host.feeder import Slot
 
 
@@ -56,3 +57,14 @@ def slots(
             region=regions[chunk.view],
             fps=float(split.fps or policy.fps),
         )
+
+
+def table_spec(process: Process) -> wire.TableSpec:
+    """What one run may produce."""
+    return wire.TableSpec(tuple(_column(column) for column in process.schema), process.max_rows, process.exact)
+
+
+def _column(column: SchemaColumn) -> wire.ColumnSpec:
+    default = column.default
+    value = default if isinstance(default, str | bool) else float(default)
+    return wire.ColumnSpec(column.name, column.type.value, value)  # type: ignore[arg-type]  # never TIMESTAMP

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from privid.engine.slots import table_spec
 from privid.trial.footage import Footage
 from privid.video.chunking import Chunk
 from privid.video.frames import ChunkFrames
-from query_lang.logical import Process, SchemaColumn
+from query_lang.logical import Process
 from workers import wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
@@ -45,17 +46,6 @@ class Attempt:
 
 Report = Callable[[Attempt], None]
 """Called with each attempt as it ends."""
-
-
-def table_spec(process: Process) -> wire.TableSpec:
-    """What one run may produce."""
-    return wire.TableSpec(tuple(_column(column) for column in process.schema), process.max_rows, process.exact)
-
-
-def _column(column: SchemaColumn) -> wire.ColumnSpec:
-    default = column.default
-    value = default if isinstance(default, str | bool) else float(default)
-    return wire.ColumnSpec(column.name, column.type.value, value)  # type: ignore[arg-type]  # never TIMESTAMP
 
 
 def sandboxed(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk, ...], report: Report) -> None:
