@@ -130,6 +130,15 @@ def _pid_of(pidfd: int) -> int:
     return 0
 
 
+_PF_EXITING = 0x4
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process is about to end or has ended; it must not have been waited for."""
+    flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    return bool(int(flags) & _PF_EXITING)
+
+
 def _tasks_of(pid: int) -> set[int]:
     """Every thread of a process and of all that came from it."""
     found: set[int] = set()
@@ -154,9 +163,10 @@ def _pin_all(pid: int, cores: set[int]) -> None:
 class Warden:
     """The event loop between the host's socket and the zygote's."""
 
-    def __init__(self, host: socket.socket, to_zygote: socket.socket, config: dict[str, Any]) -> None:
+    def __init__(self, host: socket.socket, to_zygote: socket.socket, zygote_pid: int, config: dict[str, Any]) -> None:
         self._host = host
         self._zygote = to_zygote
+        self._zygote_pid = zygote_pid
         self._core: int | None = config["core"]
         self._pin = os.sched_setaffinity if config["backend"] == "fork" else _pin_all
         self._output_limit: int = config["output_limit"]
@@ -290,6 +300,9 @@ class Warden:
 
     def _report_run(self, guest: Guest) -> None:
         output = bytes(guest.output)
+        if not guest.killed and _is_ending(self._zygote_pid):
+            # The zygote took its guests with it, and is not heard to be gone while one of them is still starting.
+            raise channel.ClosedError
         if guest.overflow:
             self._report(guest, DONE)
         elif not output.startswith(start.STARTED) or len(output) < _GREETING_BYTES:
@@ -381,7 +394,7 @@ def _serve(host: socket.socket) -> None:
             channel.send(host, BROKEN, first.payload)
             return
         channel.send(host, READY)
-        Warden(host, ours, config).run()
+        Warden(host, ours, _only_child(), config).run()
     except _HostGoneError:
         os.kill(builder, signal.SIGKILL)  # it may be in the middle of a long import
     except _ZygoteError as error:
@@ -406,6 +419,12 @@ def _building(host: socket.socket, ours: socket.socket) -> channel.Message:
     if host in readable:
         raise _HostGoneError
     return channel.receive(ours)
+
+
+def _only_child() -> int:
+    """The zygote, once the builder has been waited for."""
+    (child,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return int(child)
 
 
 def _reap() -> None:
