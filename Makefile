@@ -14,7 +14,7 @@ DOCKER_CHECK_ARGS ?=
 
 PARALLEL := unit contracts properties statistical
 ALONE := hostile integration acceptance
-ALL_EXTRAS := dev,detectors,vision,postgres,cluster
+ALL_EXTRAS := dev,detectors,vision,postgres,s3,cluster
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest

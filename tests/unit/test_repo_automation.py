@@ -35,7 +35,7 @@ def test_a_new_environment_gets_what_its_target_needs(tmp_path: Path) -> None:
     assert "-e '.'" in make("-n", "demo", f"VENV={tmp_path}/venv").stdout
     assert "-e '.[dev]'" in make("-n", "test", f"VENV={tmp_path}/venv").stdout
     everything = make("-n", "test", "EXTRAS=all", f"VENV={tmp_path}/venv").stdout
-    assert "-e '.[dev,vision,postgres,cluster]'" in everything
+    assert "-e '.[dev,detectors,vision,postgres,s3,cluster]'" in everything
 
 
 def test_no_folder_of_tests_is_left_out(tmp_path: Path) -> None:
