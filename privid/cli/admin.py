@@ -15,9 +15,11 @@ from privid.cli import (
     views,
 )
 from privid.cli.config import owner_target
-from privid.cli.terminal import SETTINGS, Json, cells, print_json, run_app, stdout, table
+from privid.cli.terminal import SETTINGS, Json, cells, check_writable, print_json, run_app, stdout, table
+from privid.cli.timelines import show_timeline
 from privid.cli.watch import watch
 from privid.client import OwnerClient
+from privid.owner.timeline_plot import Timeline
 
 app = typer.Typer(help="Look after cameras, policies, analysts and budgets.", **SETTINGS)
 camera_app = typer.Typer(help="Cameras.", **SETTINGS)
@@ -74,6 +76,27 @@ def camera_list(json: Json = False) -> None:
         views.print_cameras(stdout(), cameras)
     else:
         stdout().print("no cameras yet: privid-admin camera add NAME")
+
+
+@camera_app.command(name="timeline")
+def camera_timeline(
+    camera: admin_budget.CameraName,
+    from_: admin_budget.From = None,
+    to: admin_budget.To = None,
+    png: admin_budget.Png = None,
+    json: Json = False,
+) -> None:
+    """Draw when a camera has recorded, and list what is missing and why.
+
+    \b
+    $ privid-admin camera timeline plaza --from 2026-12-01 --to 2026-12-08 --png plaza.png
+    """
+    check_writable(png)
+    with OwnerClient(owner_target()) as client:
+        zone = next((found.timezone for found in client.cameras() if found.name == camera), "UTC")
+        moment = admin_budget.moment
+        found = client.timeline(camera, moment("--from", from_, zone), moment("--to", to, zone))
+    show_timeline(Timeline(found.camera, found.from_us, found.to_us, found.spans), found.gaps, png, json=json)
 
 
 # --- executables ---------------------------------------------------------------------------------------------

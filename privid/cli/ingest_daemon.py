@@ -4,7 +4,6 @@ import json as jsonlib
 import signal
 import threading
 import urllib.request
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,22 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from privid.cli.ingest_store import open_store, size_text, store_errors
-from privid.cli.terminal import InputError, Json, cells, print_json, stdout, table
+from privid.cli.terminal import InputError, Json, cells, check_writable, print_json, stdout, table
+from privid.cli.timelines import show_timeline
 from privid.cli.views import span_text
 from privid.domain.units import SECOND, isoformat
 from privid.ingest.configuration import load
 from privid.ingest.daemon import Daemon
 from privid.ingest.systemd import notify
 from privid.ingest.web import serve
-from privid.owner.timeline_plot import LEGEND, Timeline, rows, save
+from privid.owner.timeline_plot import Timeline
 from privid.server.logs import configure_logs
 from privid.server.settings import split_address
-from privid.video.catalog import Catalog, Gap, Recorded
+from privid.video.catalog import Catalog, Recorded
 from query_lang.units import parse_moment
 
 DEFAULT_LISTEN = "127.0.0.1:7743"
 _ASK_SECONDS = 2.0
-_GAPS_SHOWN = 20
 
 _Config = Annotated[
     Path | None,
@@ -123,14 +122,17 @@ def timeline_command(
     camera: Annotated[str, typer.Argument(metavar="CAMERA", help="The camera's name.")],
     begin: Annotated[str | None, typer.Option("--from", metavar="TIME", help="ISO 8601; default: all of it.")] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="ISO 8601; default: all of it.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it into this PNG.")] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", "--plot", metavar="FILE", help="Draw it into this file as well.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Draw when a camera has recorded, and list what is missing and why.
 
     \b
-    $ privid-ingest timeline plaza --from 2026-12-01 --to 2026-12-08 --plot plaza.png
+    $ privid-ingest timeline plaza --from 2026-12-01 --to 2026-12-08 --png plaza.png
     """
+    check_writable(png)
     with store_errors(), open_store() as (catalog, _):
         found = catalog.camera(camera)
         recorded = catalog.recorded(found.name)
@@ -144,29 +146,7 @@ def timeline_command(
             raise InputError("usage", "--from must be before --to")
         spans = [(span.from_us, span.to_us, span.state) for span in catalog.coverage(found.name, from_us, to_us)]
         gaps = catalog.gaps(found.name, from_us, to_us)
-    timeline = Timeline(found.name, from_us, to_us, spans)
-    if plot is not None:
-        try:
-            save(timeline, plot)
-        except OSError as error:
-            raise InputError("unwritable", f"cannot write {plot}: {error.strerror}", "choose another file") from None
-    if json:
-        print_json(
-            {
-                "camera": found.name,
-                "from_us": from_us,
-                "to_us": to_us,
-                "spans": [{"from_us": a, "to_us": b, "state": state} for a, b, state in spans],
-                "gaps": [gap._asdict() for gap in gaps],
-            }
-        )
-        return
-    out = stdout()
-    width = max(24, min(96, out.width - 24))
-    for label, blocks in rows(timeline, width):
-        out.print(f"{label:>20} |{blocks}|", markup=False, soft_wrap=True)
-    out.print(LEGEND, markup=False)
-    _print_gaps(gaps)
+    show_timeline(Timeline(found.name, from_us, to_us, spans), gaps, png, json=json)
 
 
 def _moment(option: str, text: str | None, timezone: str, otherwise: int) -> int:
@@ -176,20 +156,6 @@ def _moment(option: str, text: str | None, timezone: str, otherwise: int) -> int
         return parse_moment(text, timezone)
     except ValueError as error:
         raise InputError("usage", f"{option}: {error}") from None
-
-
-def _print_gaps(gaps: Sequence[Gap]) -> None:
-    """The longest gaps, in order of time."""
-    longest = sorted(sorted(gaps, key=lambda gap: gap.begin_us - gap.end_us)[:_GAPS_SHOWN])
-    if not longest:
-        return
-    listing = table("FROM", "LENGTH", "REASON")
-    for gap in longest:
-        length = gap.end_us - gap.begin_us
-        listing.add_row(*cells(isoformat(gap.begin_us), span_text(length // SECOND * SECOND or length), gap.reason))
-    stdout().print(listing)
-    if len(gaps) > len(longest):
-        stdout().print(f"and {len(gaps) - len(longest)} shorter ones (--json lists all)", markup=False)
 
 
 def _stored(catalog: Catalog, camera: str) -> tuple[Recorded | None, int]:

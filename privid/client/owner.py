@@ -19,10 +19,11 @@ from privid.client.values import (
     PolicyChange,
     Preview,
     Query,
+    RecordedTimeline,
     Spending,
 )
 from privid.domain.policy import CameraPolicy
-from privid.rpc.convert import STATES, policy_message, policy_value
+from privid.rpc.convert import COVERAGE, STATES, policy_message, policy_value
 from privid.rpc.v1 import admin_pb2, admin_pb2_grpc, types_pb2
 
 T = TypeVar("T")
@@ -63,6 +64,19 @@ class OwnerClient:
         """All cameras."""
         answer = self._connection.repeat(self._stub.ListAllCameras, admin_pb2.ListAllCamerasRequest)
         return tuple(Camera.of(message) for message in answer.cameras)
+
+    def timeline(self, camera: str, from_us: int | None = None, to_us: int | None = None) -> RecordedTimeline:
+        """What is recorded in a window, by default from the first frame to the last, and what is missing and why."""
+        request = admin_pb2.GetTimelineRequest(camera=camera, from_us=from_us, to_us=to_us)
+        answer = self._connection.repeat(self._stub.GetTimeline, lambda: request)
+        names = {number: name for name, number in COVERAGE.items()}
+        return RecordedTimeline(
+            camera=answer.camera,
+            from_us=answer.from_us,
+            to_us=answer.to_us,
+            spans=tuple((span.from_us, span.to_us, names.get(span.state, "unknown")) for span in answer.spans),
+            gaps=tuple((gap.from_us, gap.to_us, gap.reason) for gap in answer.gaps),
+        )
 
     def policies(self, cameras: Iterable[str] = ()) -> tuple[dict[str, CameraPolicy], int]:
         """The policies of these cameras, or of all that have one, and the server's default epsilon in nano."""

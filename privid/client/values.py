@@ -224,6 +224,20 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedTimeline:
+    """What is known of [from_us, to_us): `spans` (from_us, to_us, state) fill it in order.
+
+    `state` is "covered", "gap" or "unknown"; `gaps` (from_us, to_us, reason) are those that meet the window.
+    """
+
+    camera: str
+    from_us: int
+    to_us: int
+    spans: tuple[tuple[int, int, str], ...]
+    gaps: tuple[tuple[int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """What an analyst's queries have taken from one camera: the most from any moment, by so many charged queries."""
 

@@ -16,7 +16,7 @@ from privid.domain.policy import (
     RegionScheme,
 )
 from privid.domain.release import Estimate, Release, Scalar, Table
-from privid.rpc.v1 import query_pb2, types_pb2
+from privid.rpc.v1 import admin_pb2, query_pb2, types_pb2
 
 ERROR_METADATA = "privid-error-bin"
 """The trailing metadata that carries a serialized `Error` beside every status that is not OK."""
@@ -31,6 +31,12 @@ STATES: Mapping[str, "types_pb2.QueryState.ValueType"] = {
     "cancelled": types_pb2.QUERY_STATE_CANCELLED,
     "failed": types_pb2.QUERY_STATE_FAILED,
 }
+COVERAGE: Mapping[str, "admin_pb2.Coverage.ValueType"] = {
+    "covered": admin_pb2.COVERAGE_COVERED,
+    "gap": admin_pb2.COVERAGE_GAP,
+    "unknown": admin_pb2.COVERAGE_UNKNOWN,
+}
+"""What is known of an interval of a recording."""
 _STATE_NAMES = {number: name for name, number in STATES.items()}
 
 

@@ -25,6 +25,7 @@ from privid.server.convert import (
     query_message,
     record_message,
     record_value,
+    timeline_message,
 )
 from privid.server.errors import Refused
 from privid.server.executables import ExecutableStore
@@ -87,6 +88,18 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """By name."""
         views = await asyncio.to_thread(self._cameras.views)
         return admin_pb2.ListAllCamerasResponse(cameras=[camera_message(view, for_owner=True) for view in views])
+
+    async def GetTimeline(
+        self, request: admin_pb2.GetTimelineRequest, context: Context
+    ) -> admin_pb2.GetTimelineResponse:
+        """Spans that fill the window, and the gaps that meet it."""
+        view = await asyncio.to_thread(
+            self._cameras.timeline,
+            request.camera,
+            request.from_us if request.HasField("from_us") else None,
+            request.to_us if request.HasField("to_us") else None,
+        )
+        return timeline_message(view)
 
     async def GetPolicies(
         self, request: admin_pb2.GetPoliciesRequest, context: Context

@@ -13,10 +13,12 @@ from privid.ledger import Ledger, Policies, audit
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_camera_name, check_timezone
-from privid.video.catalog import Camera, Catalog
+from privid.video.catalog import Camera, Catalog, Gap, Span
 
 _MOST_STEPS = 4_000
 """What a picture of a camera's spending is drawn from: wider than a screen, and read in a fraction of a second."""
+_MOST_SPANS = 40_000
+"""Of a timeline, with its gaps: what fits one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,17 @@ class BudgetView:
     from_us: int
     to_us: int
     spent: StepFunction
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineView:
+    """What is known of [from_us, to_us) of a camera: spans that fill it in order, and the gaps that meet it."""
+
+    camera: str
+    from_us: int
+    to_us: int
+    spans: tuple[Span, ...]
+    gaps: tuple[Gap, ...]
 
 
 class Cameras:
@@ -95,21 +108,29 @@ class Cameras:
 
     def budget(self, name: str, from_us: int | None, to_us: int | None) -> BudgetView:
         """Spending over a window, by default the whole recording. Raises Refused."""
-        views = self.views((name,))
-        if not views:
-            known = ", ".join(view.name for view in self.views())
-            raise Refused("unknown_camera", f"there is no camera {name!r}", f"cameras: {known or 'none yet'}")
-        view = views[0]
+        self._require_camera(name)
+        (view,) = self.views((name,))
         if view.policy is None:
             raise Refused("no_policy", f"camera {name} has no policy", f"privid-admin policy set {name}")
-        begin = from_us if from_us is not None else view.recorded[0] if view.recorded else None
-        end = to_us if to_us is not None else view.recorded[1] if view.recorded else None
-        if begin is None or end is None:
-            raise Refused("invalid_request", f"nothing is recorded of {name}", "give both ends of the window")
-        if begin >= end:
-            raise Refused("invalid_request", "the window is empty", "its end must come after its beginning")
+        begin, end = _window(name, view.recorded, from_us, to_us)
         spent = self._ledger.spent(name, begin, end, most_steps=_MOST_STEPS)
         return BudgetView(name, view.policy, begin, end, spent)
+
+    def timeline(self, name: str, from_us: int | None, to_us: int | None) -> TimelineView:
+        """What is known of a window, by default of the whole recording. Raises Refused."""
+        self._require_camera(name)
+        recorded = self._catalog.recorded(name)
+        begin, end = _window(name, (recorded.begin_us, recorded.end_us) if recorded else None, from_us, to_us)
+        spans, gaps = self._catalog.coverage(name, begin, end), self._catalog.gaps(name, begin, end)
+        if len(spans) + len(gaps) > _MOST_SPANS:
+            raise Refused("invalid_request", f"{name} has too many gaps in that time", "ask for a shorter time")
+        return TimelineView(name, begin, end, spans, gaps)
+
+    def _require_camera(self, name: str) -> None:
+        known = [camera.name for camera in self._catalog.cameras()]
+        if name not in known:
+            listed = ", ".join(known) or "none yet"
+            raise Refused("unknown_camera", f"there is no camera {name!r}", f"cameras: {listed}")
 
     def _view(self, camera: Camera, policy: CameraPolicy | None) -> CameraView:
         recorded = self._catalog.recorded(camera.name)
@@ -138,3 +159,14 @@ class Cameras:
             left_now_nano=policy.epsilon_nano - now(end - 1),
             left_min_nano=policy.epsilon_nano - spent.maximum(),
         )
+
+
+def _window(name: str, recorded: tuple[int, int] | None, from_us: int | None, to_us: int | None) -> tuple[int, int]:
+    """The window that was asked for; an end that was not given is that of the recording. Raises Refused."""
+    begin = from_us if from_us is not None else recorded[0] if recorded else None
+    end = to_us if to_us is not None else recorded[1] if recorded else None
+    if begin is None or end is None:
+        raise Refused("invalid_request", f"nothing is recorded of {name}", "give both ends of the window")
+    if begin >= end:
+        raise Refused("invalid_request", "the window is empty", "its end must come after its beginning")
+    return begin, end

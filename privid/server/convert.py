@@ -6,10 +6,10 @@ from privid.domain.budget import Grid, Loss
 from privid.ledger import Refusal, State
 from privid.ledger.archive import ChargeRecord, Record
 from privid.ledger.audit import Head
-from privid.rpc.convert import STATES, policy_message, state_name
+from privid.rpc.convert import COVERAGE, STATES, policy_message, state_name
 from privid.rpc.v1 import admin_pb2, types_pb2
 from privid.server.audits import NamedEntry
-from privid.server.cameras import CameraView
+from privid.server.cameras import CameraView, TimelineView
 from privid.server.errors import Refused
 from privid.server.executables import StoredExecutable
 from privid.server.forecast import ForecastView
@@ -86,6 +86,20 @@ def camera_message(view: CameraView, *, for_owner: bool = False) -> types_pb2.Ca
     if view.recorded is not None:
         message.recorded.CopyFrom(types_pb2.Interval(from_us=view.recorded[0], to_us=view.recorded[1]))
     return message
+
+
+def timeline_message(view: TimelineView) -> admin_pb2.GetTimelineResponse:
+    """What is recorded of a camera."""
+    return admin_pb2.GetTimelineResponse(
+        camera=view.camera,
+        from_us=view.from_us,
+        to_us=view.to_us,
+        spans=[
+            admin_pb2.TimelineSpan(from_us=span.from_us, to_us=span.to_us, state=COVERAGE[span.state])
+            for span in view.spans
+        ],
+        gaps=[admin_pb2.RecordedGap(from_us=gap.begin_us, to_us=gap.end_us, reason=gap.reason) for gap in view.gaps],
+    )
 
 
 def executable_message(row: StoredExecutable, *, for_owner: bool = False) -> types_pb2.Executable:

@@ -56,6 +56,25 @@ def test_import_and_status(ingest, tmp_path):
     assert camera["recorded"]["frames"] == 90
 
 
+def test_timeline(ingest, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", 30)
+    for start in ("2026-07-01T10:00:00Z", "2026-07-01T10:00:09Z"):
+        assert ingest("import", clip, "--camera", "plaza", "--start", start).returncode == 0
+    picture = tmp_path / "plaza.png"
+    done = ingest("timeline", "plaza", "--png", picture, "--json")
+    assert [(s["state"], s["to_us"] - s["from_us"]) for s in json.loads(done.stdout)["spans"]] == [
+        ("covered", 3_000_000),
+        ("unknown", 6_000_000),
+        ("covered", 3_000_000),
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shown = ingest("timeline", "plaza", "--from", "2026-07-01T10:00:00Z", "--to", "2026-07-01T10:00:06Z").stdout
+    assert "2026-07-01T10:00:00Z" in shown
+    assert "recorded" in shown
+    done = ingest("timeline", "plaza", "--from", "2026-07-02", "--to", "2026-07-01")
+    assert (done.returncode, "--from must be before --to" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

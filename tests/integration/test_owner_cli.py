@@ -147,6 +147,46 @@ def test_revoking_and_rotating_ask_first(owner, server):
     assert Path("guest.token").stat().st_mode & 0o077 == 0
 
 
+# --- cameras ------------------------------------------------------------------------------------------------
+
+
+def test_a_cameras_timeline(server, owner, tmp_path):
+    Catalog(server.parts.database).keep_gap("plaza", START_US + 600 * SECOND, START_US + 630 * SECOND, "refused")
+    window = ("--from", BEGIN, "--to", "2026-12-01T08:11:00Z")
+    found = document(owner("camera", "timeline", "plaza", *window, "--json"))
+    assert [(s["state"], (s["to_us"] - s["from_us"]) // SECOND) for s in found["spans"]] == [
+        ("covered", 600),
+        ("gap", 30),
+        ("unknown", 30),
+    ]
+    assert found["gaps"] == [
+        {"begin_us": START_US + 600 * SECOND, "end_us": START_US + 630 * SECOND, "reason": "refused"}
+    ]
+    status, out, err = owner("camera", "timeline", "plaza", *window, "--png", "plaza.png")
+    assert status == 0
+    assert "recorded  " in out
+    assert "refused" in out
+    assert "drawn in plaza.png" in err
+    assert (tmp_path / "plaza.png").read_bytes().startswith(b"\x89PNG")
+    whole = document(owner("camera", "timeline", "plaza", "--json"))
+    assert (whole["from_us"], whole["to_us"]) == (START_US, START_US + 600 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere",), "no camera"),
+        (("plaza", "--from", "soon"), "--from"),
+        (("plaza", "--from", END, "--to", BEGIN), "its end must come after its beginning"),
+        (("plaza", "--png", "nowhere/plaza.png"), "cannot write nowhere/plaza.png"),
+    ],
+)
+def test_a_timeline_that_cannot_be_drawn(owner, arguments, says):
+    status, out, err = owner("camera", "timeline", *arguments)
+    assert (status, out) == (2, "")
+    assert says in err
+
+
 # --- budgets ------------------------------------------------------------------------------------------------
 
 

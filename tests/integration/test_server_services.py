@@ -250,6 +250,16 @@ def test_a_policy_that_breaks_a_rule_is_refused_by_the_server_itself(server, own
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_timeline_needs_a_camera_and_a_window(owner, token):
+    with refused("unknown_camera"):
+        owner.timeline("moon")
+    with refused("invalid_request"):
+        owner.timeline("bridge")  # nothing is recorded
+    with refused("invalid_request"):
+        owner.timeline("bridge", 10, 10)
+    assert owner.timeline("bridge", 0, 10).spans == ((0, 10, "unknown"),)
+
+
 def test_budget_needs_a_policy_and_a_window(owner, token):
     with refused("unknown_camera"):
         owner.budget("moon")

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from privid.rpc.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,25 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Coverage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CoverageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Coverage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COVERAGE_UNSPECIFIED: _Coverage.ValueType  # 0
+    COVERAGE_COVERED: _Coverage.ValueType  # 1
+    COVERAGE_GAP: _Coverage.ValueType  # 2
+    COVERAGE_UNKNOWN: _Coverage.ValueType  # 3
+
+class Coverage(_Coverage, metaclass=_CoverageEnumTypeWrapper): ...
+
+COVERAGE_UNSPECIFIED: Coverage.ValueType  # 0
+COVERAGE_COVERED: Coverage.ValueType  # 1
+COVERAGE_GAP: Coverage.ValueType  # 2
+COVERAGE_UNKNOWN: Coverage.ValueType  # 3
+Global___Coverage: _TypeAlias = Coverage  # noqa: Y015
 
 @_typing.final
 class AddCameraRequest(_message.Message):
@@ -100,6 +120,129 @@ class ListAllCamerasResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAllCamerasResponse: _TypeAlias = ListAllCamerasResponse  # noqa: Y015
+
+@_typing.final
+class GetTimelineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_FIELD_NUMBER: _builtins.int
+    FROM_US_FIELD_NUMBER: _builtins.int
+    TO_US_FIELD_NUMBER: _builtins.int
+    camera: _builtins.str
+    from_us: _builtins.int
+    """absent: the beginning of the recording"""
+    to_us: _builtins.int
+    """absent: its end"""
+    def __init__(
+        self,
+        *,
+        camera: _builtins.str = ...,
+        from_us: _builtins.int | None = ...,
+        to_us: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_us", b"_from_us", "_to_us", b"_to_us", "from_us", b"from_us", "to_us", b"to_us"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_us", b"_from_us", "_to_us", b"_to_us", "camera", b"camera", "from_us", b"from_us", "to_us", b"to_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from_us: _TypeAlias = _typing.Literal["from_us"]  # noqa: Y015
+    _WhichOneofArgType__from_us: _TypeAlias = _typing.Literal["_from_us", b"_from_us"]  # noqa: Y015
+    _WhichOneofReturnType__to_us: _TypeAlias = _typing.Literal["to_us"]  # noqa: Y015
+    _WhichOneofArgType__to_us: _TypeAlias = _typing.Literal["_to_us", b"_to_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_us) -> _WhichOneofReturnType__from_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__to_us) -> _WhichOneofReturnType__to_us | None: ...
+
+Global___GetTimelineRequest: _TypeAlias = GetTimelineRequest  # noqa: Y015
+
+@_typing.final
+class TimelineSpan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_US_FIELD_NUMBER: _builtins.int
+    TO_US_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    from_us: _builtins.int
+    to_us: _builtins.int
+    state: Global___Coverage.ValueType
+    def __init__(
+        self,
+        *,
+        from_us: _builtins.int = ...,
+        to_us: _builtins.int = ...,
+        state: Global___Coverage.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_us", b"from_us", "state", b"state", "to_us", b"to_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimelineSpan: _TypeAlias = TimelineSpan  # noqa: Y015
+
+@_typing.final
+class RecordedGap(_message.Message):
+    """An interval without video as it was recorded; video of the same moment wins over it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_US_FIELD_NUMBER: _builtins.int
+    TO_US_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    from_us: _builtins.int
+    to_us: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        from_us: _builtins.int = ...,
+        to_us: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_us", b"from_us", "reason", b"reason", "to_us", b"to_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedGap: _TypeAlias = RecordedGap  # noqa: Y015
+
+@_typing.final
+class GetTimelineResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_FIELD_NUMBER: _builtins.int
+    FROM_US_FIELD_NUMBER: _builtins.int
+    TO_US_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    camera: _builtins.str
+    from_us: _builtins.int
+    to_us: _builtins.int
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineSpan]:
+        """fill [from_us, to_us) in order"""
+
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedGap]:
+        """those that meet it"""
+
+    def __init__(
+        self,
+        *,
+        camera: _builtins.str = ...,
+        from_us: _builtins.int = ...,
+        to_us: _builtins.int = ...,
+        spans: _abc.Iterable[Global___TimelineSpan] | None = ...,
+        gaps: _abc.Iterable[Global___RecordedGap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera", b"camera", "from_us", b"from_us", "gaps", b"gaps", "spans", b"spans", "to_us", b"to_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTimelineResponse: _TypeAlias = GetTimelineResponse  # noqa: Y015
 
 @_typing.final
 class CameraPolicy(_message.Message):

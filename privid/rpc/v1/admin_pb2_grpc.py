@@ -44,6 +44,11 @@ class AdminServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllCamerasRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllCamerasResponse.FromString,
                 _registered_method=True)
+        self.GetTimeline = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/GetTimeline',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineResponse.FromString,
+                _registered_method=True)
         self.GetPolicies = channel.unary_unary(
                 '/privid.rpc.v1.AdminService/GetPolicies',
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesRequest.SerializeToString,
@@ -172,6 +177,13 @@ class AdminServiceServicer:
 
     def ListAllCameras(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTimeline(self, request, context):
+        """What is recorded of one camera, and what is missing and why.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -338,6 +350,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAllCameras,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllCamerasRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllCamerasResponse.SerializeToString,
+            ),
+            'GetTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTimeline,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineResponse.SerializeToString,
             ),
             'GetPolicies': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicies,
@@ -509,6 +526,33 @@ class AdminService:
             '/privid.rpc.v1.AdminService/ListAllCameras',
             privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllCamerasRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_admin__pb2.ListAllCamerasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/GetTimeline',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

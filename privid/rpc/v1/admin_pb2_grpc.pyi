@@ -33,6 +33,8 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     AddCamera: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddCameraRequest, _admin_pb2.AddCameraResponse]
     ListAllCameras: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAllCamerasRequest, _admin_pb2.ListAllCamerasResponse]
+    GetTimeline: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTimelineRequest, _admin_pb2.GetTimelineResponse]
+    """What is recorded of one camera, and what is missing and why."""
     GetPolicies: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPoliciesRequest, _admin_pb2.GetPoliciesResponse]
     """Policies of the named cameras, or of all that have one."""
     GetPolicyHistory: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPolicyHistoryRequest, _admin_pb2.GetPolicyHistoryResponse]
@@ -74,6 +76,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddCamera: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddCameraRequest, _admin_pb2.AddCameraResponse]  # type: ignore[assignment]
     ListAllCameras: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAllCamerasRequest, _admin_pb2.ListAllCamerasResponse]  # type: ignore[assignment]
+    GetTimeline: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTimelineRequest, _admin_pb2.GetTimelineResponse]  # type: ignore[assignment]
+    """What is recorded of one camera, and what is missing and why."""
     GetPolicies: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPoliciesRequest, _admin_pb2.GetPoliciesResponse]  # type: ignore[assignment]
     """Policies of the named cameras, or of all that have one."""
     GetPolicyHistory: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPolicyHistoryRequest, _admin_pb2.GetPolicyHistoryResponse]  # type: ignore[assignment]
@@ -124,6 +128,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListAllCamerasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListAllCamerasResponse, _abc.Awaitable[_admin_pb2.ListAllCamerasResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetTimeline(
+        self,
+        request: _admin_pb2.GetTimelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetTimelineResponse, _abc.Awaitable[_admin_pb2.GetTimelineResponse]]:
+        """What is recorded of one camera, and what is missing and why."""
 
     @_abc_1.abstractmethod
     def GetPolicies(
