@@ -4,11 +4,23 @@ import json
 import secrets
 import signal
 import time
+from itertools import groupby, pairwise
 
 import pytest
 
 from privid.domain.units import SECOND
-from tests.support.rtsp import FPS, GOP, Garbage, Recorder, Server, connects, free_port, wait_for, write_source
+from tests.support.rtsp import (
+    FPS,
+    GOP,
+    Garbage,
+    LiveCamera,
+    Recorder,
+    Server,
+    connects,
+    free_port,
+    wait_for,
+    write_source,
+)
 
 FRAME_US = SECOND // FPS
 
@@ -149,6 +161,62 @@ def test_one_cameras_trouble_is_its_own(tmp_path, source, started):
         assert gaps[0].reason == reason
         assert abs(gaps[0].begin_us - runs[0][-1][1] - FRAME_US) < FRAME_US
         assert gaps[-1].end_us == runs[-1][0][1]
+
+
+def recorded_live(tmp_path, started, *clips, until):
+    """A camera over UDP that plays these clips, recorded until a condition on its state holds."""
+    camera = LiveCamera(*clips)
+    started.append(camera)
+    recorder = Recorder(tmp_path, {"gate": camera.url()}, 'segment = "1s"\n[cameras.gate]\ntransport = "udp"\n').start()
+    started.append(recorder)
+    wait_for(lambda: until(recorder.camera("gate")), "the recording")
+    state = recorder.camera("gate")
+    assert recorder.stop() == 0
+    recorder.check_files()
+    return recorder, state
+
+
+@pytest.mark.timeout(240)
+def test_a_camera_over_udp(tmp_path, started):
+    clip = write_source(tmp_path, name="camera.h264")
+    recorder, state = recorded_live(tmp_path, started, str(clip), until=lambda c: c.get("frames", 0) >= 100)
+    assert (state["connections"], state["failures"]) == (1, {})
+    frames, segments = recorder.frames("gate")
+    first = frames[0][0]
+    assert first % GOP == 0
+    assert [number for number, _ in frames] == list(range(first, first + len(frames)))
+    assert {b[1] - a[1] for a, b in pairwise(frames)} <= set(range(FRAME_US - 50, FRAME_US + 51))
+    (span,) = recorder.catalog.coverage("gate", segments[0].begin_us, segments[-1].end_us)
+    assert span.state == "covered"
+
+
+@pytest.mark.timeout(240)
+def test_a_camera_that_changes_its_resolution(tmp_path, started):
+    """The camera is set to larger pictures while it is recorded, and back."""
+    small = write_source(tmp_path, name="small.h264", frames=200)
+    large = write_source(tmp_path, name="large.h264", frames=200, size=(320, 192), first_number=1000)
+    recorder, state = recorded_live(
+        tmp_path,
+        started,
+        f"{small}:90",
+        f"{large}:90",
+        f"{small}:200",
+        until=lambda c: c.get("failures", {}).get("picture changed", 0) == 2 and c["frames"] >= 150,
+    )
+    assert state["failures"] == {"picture changed": 2}
+    frames, segments = recorder.frames("gate")
+    widths = [width for width, _ in groupby(segment.width for segment in segments)]
+    assert widths == [160, 320, 160]
+    runs = runs_of(frames)
+    assert [run[0][0] // 1000 for run in runs] == [0, 1, 0]
+    # All of the old picture is there, to its last frame, and the new one from its next key frame on.
+    assert [run[-1][0] for run in runs[:2]] == [89, 1089]
+    assert all(run[0][0] % GOP == 0 for run in runs)
+    gaps = recorder.catalog.gaps("gate", segments[0].begin_us, segments[-1].end_us)
+    assert [gap.reason for gap in gaps] == ["picture changed"] * 2
+    for gap, run, following in zip(gaps, runs, runs[1:], strict=False):
+        assert abs(gap.begin_us - run[-1][1] - FRAME_US) < FRAME_US
+        assert gap.end_us == following[0][1]
 
 
 def test_reload_leaves_the_others_alone(tmp_path, source, started):

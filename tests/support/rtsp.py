@@ -1,4 +1,7 @@
-"""A real RTSP server on loopback (aio-rtsp-toolkit), and a recorder as its users run it, for tests to break."""
+"""Real RTSP servers on loopback, and a recorder as its users run it, for tests to break.
+
+`Server` (aio-rtsp-toolkit) plays files over TCP, `LiveCamera` (rtsp-rs) goes on by itself over UDP.
+"""
 
 import contextlib
 import json
@@ -69,6 +72,26 @@ class Server:
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
+
+
+class LiveCamera:
+    """Plays clips with start codes, one after the other, over UDP: see `tests.support.live_camera`."""
+
+    def __init__(self, *clips: str) -> None:
+        self.port = free_port()
+        script = Path(__file__).with_name("live_camera.py")
+        # Without its folder on the path: it means the package, not the module beside it.
+        command = [sys.executable, "-P", str(script), str(self.port), str(FPS), *clips]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def url(self):
+        return f"rtsp://127.0.0.1:{self.port}/stream"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 class Garbage:
