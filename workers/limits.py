@@ -25,7 +25,16 @@ MAX_OUTPUT_BYTES = 64 * 2**20
 """Hard ceiling of one slot's output, whatever its schema allows."""
 
 MAX_SOURCE_BYTES = 4 * 2**20
-"""Largest executable (one Python file)."""
+"""Largest file of code: a Python file, or a program."""
+
+MAX_MANIFEST_BYTES = 64 * 2**10
+"""Largest manifest of a bundle."""
+
+MAX_BUNDLE_FILES = 256
+"""Most files of a bundle."""
+
+MAX_BUNDLE_BYTES = 512 * 2**20
+"""Largest bundle, unpacked. Servers allow less (PRIVID_MAX_UPLOAD_BYTES)."""
 
 MAX_SLOT_FRAMES_BYTES = 2 * 2**30
 """Largest frames buffer of one slot."""

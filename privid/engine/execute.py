@@ -27,7 +27,6 @@ from privid.video.store import SegmentStore
 from query_lang.logical import Process
 from workers.host import backends
 from workers.host.errors import SlotsLate
-from workers.host.fresh import is_program
 from workers.host.pool import ExecutableSpec, LocalPool
 
 _log = structlog.get_logger("privid.engine")
@@ -114,7 +113,7 @@ class Executor:
         cores = self.lanes.cores(plan.timing, plan.slot_cores(process))
         first_us = begin_us + SETUP_US - self.clock()
         start_ns = None if plan.timing == "open" else time.monotonic_ns() + first_us * 1000
-        backend = backends.choose(policy.isolation, program=is_program(spec.source)).name
+        backend = backends.choose(policy.isolation, program=spec.is_program).name
         with LocalPool(spec, plan.timing, cores, backend=backend) as pool:
             pool.run(
                 slots(self.video, self.store, self.pictures, process.split, policy, frozenset(missing)),

@@ -16,9 +16,9 @@ from privid.server import source_check
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_executable_name
+from workers.bundle import ELF
 from workers.host import backends
 from workers.host.errors import SandboxUnavailable
-from workers.host.fresh import is_program
 
 _CHECK_SECONDS = 20
 _PYTHON, _PROGRAM = '{"runtime":"python"}', '{"runtime":"program"}'
@@ -67,7 +67,7 @@ class Upload:
 
 def _complaint(content: bytes) -> str:
     """What `privid.server.source_check` has to say, in a process of its own; of a program, what this host lacks."""
-    if is_program(content):
+    if content.startswith(ELF):
         try:
             backends.choose("fork", program=True)
         except SandboxUnavailable as error:
@@ -135,7 +135,7 @@ class ExecutableStore:
                 name=row.name,
                 version=row.version,
                 sha256=digest,
-                manifest=_PROGRAM if is_program(upload.content) else _PYTHON,
+                manifest=_PROGRAM if upload.content.startswith(ELF) else _PYTHON,
                 size_bytes=row.size_bytes,
                 created_us=row.created_us,
             )

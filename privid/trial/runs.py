@@ -15,12 +15,13 @@ from privid.trial.footage import Footage
 from privid.video.chunking import Chunk
 from privid.video.frames import ChunkFrames
 from query_lang.logical import Process
-from workers import wire
+from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
+from workers.guest import weights as guest_weights
+from workers.guest.modules import Sources
 from workers.host import backends
 from workers.host.feeder import Slot
-from workers.host.fresh import is_program
 from workers.host.pool import ExecutableSpec, LocalPool, Run
 
 LOG_BYTES = 1 << 16
@@ -70,7 +71,7 @@ def sandboxed(process: Process, source: bytes, footage: Footage, chunks: tuple[C
 
     by_index = {chunk.index: chunk for chunk in chunks}
     core = (max(os.sched_getaffinity(0)),)
-    backend = backends.choose("fork", program=is_program(source)).name
+    backend = backends.choose("fork", program=spec.is_program).name
     with LocalPool(
         spec, "open", core, backend=backend, log_bytes=LOG_BYTES, on_run=lambda run: ran.update({run.index: run})
     ) as pool:
@@ -84,6 +85,9 @@ def plain(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk
     process does. Raises BadVideoFile, OSError.
     """
     table = table_spec(process)
+    executable = bundle.read(source)
+    guest_weights.load(executable)
+    sources = Sources(executable.sources, executable.manifest.entry)
     for read in footage.frames(process.split, chunks):
         taken = slot(process, footage, read)
         view = memoryview(b"")
@@ -92,10 +96,12 @@ def plain(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk
         given = guest_chunk.unpack(taken.facts, view)
         started, fault = time.perf_counter(), None
         try:
-            output = guest_main.encode(guest_main.load(source).process(given), table)
+            output = guest_main.encode(sources.run().process(given), table)
         except Exception as error:  # noqa: BLE001  whatever it is, the chunk gets its default row
-            guest_main.print_error(source, error)
+            guest_main.print_error(sources, error)
             output, fault = b"", "crashed"
+        finally:
+            sources.forget()
         took_ms = (time.perf_counter() - started) * 1000
         chunk = Chunk(read.index, read.begin_us, read.end_us)
         report(Attempt(chunk, len(read.times_us), wire.parse_rows(output, table), took_ms, fault))

@@ -1,10 +1,12 @@
 """The guest's own part: what `process` may give back, and the chunk it is given."""
 
+import types
+
 import numpy as np
 import pytest
 
 from workers import wire
-from workers.guest import chunk, main, sdk
+from workers.guest import chunk, main, modules, sdk
 
 TABLE = wire.TableSpec((wire.ColumnSpec("n", "NUMBER", 0), wire.ColumnSpec("s", "STRING", "-")), 3)
 
@@ -80,6 +82,13 @@ def test_helpers() -> None:
 
 
 def test_the_module_is_the_source_and_nothing_else() -> None:
-    assert main.load(b"x = 1\ndef process(chunk):\n    return x\n").process(None) == 1
+    def module(source: bytes) -> types.ModuleType:
+        sources = modules.Sources({"executable.py": source}, "executable.py")
+        try:
+            return sources.run()
+        finally:
+            sources.forget()
+
+    assert module(b"x = 1\ndef process(chunk):\n    return x\n").process(None) == 1
     with pytest.raises(SyntaxError):
-        main.load(b"def (")
+        module(b"def (")

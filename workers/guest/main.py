@@ -4,18 +4,15 @@ The host's confinement is complete before `run` is called; the only way out is t
 """
 
 import contextlib
-import linecache
 import os
 import sys
 import traceback
-import types
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from workers import wire
 from workers.guest.chunk import Chunk
-
-MODULE = "executable"
+from workers.guest.modules import Sources
 
 
 def rows_of(result: object) -> Iterable[Mapping[str, object]]:
@@ -39,36 +36,26 @@ def encode(result: object, table: wire.TableSpec) -> bytes:
     return b"".join(parts) + wire.END
 
 
-def load(source: bytes) -> types.ModuleType:
-    """The analyst's module. Raises whatever its top level raises."""
-    module = types.ModuleType(MODULE)
-    module.__file__ = f"{MODULE}.py"
-    sys.modules[MODULE] = module
-    exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102  this is what the sandbox is for
-    return module
-
-
-def print_error(source: bytes, error: BaseException) -> None:
+def print_error(sources: Sources, error: BaseException) -> None:
     """Print an executable's traceback, from its own first frame on, with its source lines."""
-    file = f"{MODULE}.py"
-    linecache.cache[file] = (len(source), None, source.decode("utf-8", "replace").splitlines(keepends=True), file)
+    sources.show_lines()
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != file:
+    while trace is not None and trace.tb_frame.f_code.co_filename not in sources:
         trace = trace.tb_next
     traceback.print_exception(type(error), error, trace or error.__traceback__)
 
 
-def run(source: bytes, chunk: Chunk, table: wire.TableSpec, out: int) -> NoReturn:
+def run(sources: Sources, chunk: Chunk, table: wire.TableSpec, out: int) -> NoReturn:
     """Import the executable, call `process(chunk)`, write its rows, end the process whatever it left running."""
     status = 0
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed before a timeout counts
     try:
-        output = memoryview(encode(load(source).process(chunk), table))
+        output = memoryview(encode(sources.run().process(chunk), table))
         while output:
             output = output[os.write(out, output) :]
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt are a crash like any other
         status = 1
-        print_error(source, error)
+        print_error(sources, error)
     with contextlib.suppress(BaseException):  # what it printed is read in try-outs only
         sys.stdout.flush()
         sys.stderr.flush()

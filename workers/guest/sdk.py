@@ -3,15 +3,18 @@
 They are plain functions: an executable that uses them runs unchanged outside the sandbox.
 """
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from workers import bundle
+from workers.guest import weights as _weights
 from workers.guest.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Chunk", "chunk_of", "sample", "seconds"]
+__all__ = ["Chunk", "chunk_of", "net", "sample", "seconds", "use_bundle", "weights"]
 
 
 def sample(chunk: Chunk, count: int) -> "NDArray[np.intp]":
@@ -26,6 +29,28 @@ def sample(chunk: Chunk, count: int) -> "NDArray[np.intp]":
 def seconds(chunk: Chunk) -> "NDArray[np.float64]":
     """When each frame was taken, in seconds after the chunk's start; shape (n,)."""
     return (chunk.times_us - chunk.start_us) / 1e6
+
+
+def weights(name: str) -> Any:
+    """The weights that the manifest declares under `[weights.NAME]`. They are loaded already, whatever they are.
+
+    `onnx`: the file's bytes; `safetensors`: arrays by name, read-only; `torch`: what `torch.load(weights_only=True)`
+    gives; `ultralytics`: a `YOLO` that is ready to predict. Raises LookupError for a name that is not declared.
+    """
+    return _weights.weights(name)
+
+
+def net(name: str) -> Any:
+    """The `cv2.dnn.Net` of weights of the format `onnx`, read already. Raises LookupError, TypeError without one."""
+    return _weights.net(name)
+
+
+def use_bundle(folder: Path) -> None:
+    """For tests: load the weights of the bundle in this folder, as a run does. Raises ValueError, OSError."""
+    try:
+        _weights.load(bundle.open_path(folder))
+    except _weights.WeightsError as error:
+        raise ValueError(str(error)) from error
 
 
 def chunk_of(

@@ -19,17 +19,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workers import wire
+from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
+from workers.guest import weights as guest_weights
+from workers.guest.modules import Sources
 
 READY, STARTED, BROKEN = b"R", b"S", b"X"
 """What trusted code in a guest says on the rows pipe before the analyst's code runs. STARTED comes with the time."""
 START_TIME = struct.Struct("<qq")
 """The go: when to start, and when that was said; STARTED: when it was, and a zero. CLOCK_MONOTONIC, nanoseconds."""
 
-SETUP, EXECUTABLE = "/setup.json", "/executable"
-"""Files in the root of a fresh process: what it is to do (public facts), and the executable."""
+SETUP, EXECUTABLE, BUNDLE = "/setup.json", "/executable", "/bundle"
+"""Files in the root of a fresh process: what it is to do (public facts), the executable (Python: all of it; a program:
+its entry), and the folder with the files of a program's bundle."""
 NULL_FD, LOG_FD, ERROR_FD, ROWS_FD, GO_FD, FACTS_FD, PROC_FD, RULES_FD, FRAMES_FD = range(9)
 """The descriptors with which a fresh process starts where they can be handed over. ERROR_FD is the rows pipe, so that
 what goes wrong before `main` is heard; RULES_FD and FRAMES_FD are the null device if there are none."""
@@ -60,6 +63,16 @@ def load(modules: Iterable[str]) -> None:
         torch.set_num_threads(1)
         torch.set_num_interop_threads(1)
         torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # builds its tables before forks
+
+
+def use_threads(count: int) -> None:
+    """Let the libraries use so many threads in this process: in the guest, as none survives a fork."""
+    if count == 1:
+        return
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 def memory_limits(status: str, memory_bytes: int, address_room: int) -> dict[int, int]:
@@ -199,6 +212,10 @@ def main(how: str) -> NoReturn:
             os.environ.pop(name, None)
         setup = json.loads(Path(SETUP).read_text())
         load(setup["modules"])
+        if not setup["program"]:
+            executable = bundle.read(Path(EXECUTABLE).read_bytes())
+            guest_weights.load(executable)
+            use_threads(executable.manifest.threads)
         given = _Chunk(how, logs=setup["logs"])
         status = _status(given.proc)
         if how == BY_FILES:
@@ -207,7 +224,7 @@ def main(how: str) -> NoReturn:
             facts, frames = _sealed("facts", facts_json(given.facts)), _sealed("frames", given.mapped())
             wanted = (facts, given.rows, given.log, frames, given.go)
         else:
-            source = Path(EXECUTABLE).read_bytes()
+            sources = Sources(executable.sources, executable.manifest.entry)
             chunk = guest_chunk.unpack(given.facts, given.mapped())
             table = wire.TableSpec(
                 tuple(wire.ColumnSpec(*column) for column in setup["columns"]), setup["max_rows"], setup["exact"]
@@ -224,4 +241,4 @@ def main(how: str) -> NoReturn:
     wait_for_go(rows, go, own_clock=how == BY_FILES)
     if setup["program"]:
         os.execve(EXECUTABLE, [EXECUTABLE], os.environ)  # noqa: S606  a program is what the sandbox is for
-    guest_main.run(source, chunk, table, rows)
+    guest_main.run(sources, chunk, table, rows)

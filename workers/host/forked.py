@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from workers import wire
+from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
 from workers.guest import start
+from workers.guest import weights as guest_weights
+from workers.guest.modules import Sources
 from workers.host import channel, confine, profile, rootfs
 
 
@@ -22,9 +24,10 @@ def _read_proc(proc_fd: int, name: str) -> str:
 class ForkedGuests:
     """Guests of the backend `fork` (`workers.host.zygote.Guests`)."""
 
-    def __init__(self, config: Mapping[str, Any], source: bytes) -> None:
+    def __init__(self, config: Mapping[str, Any], content: bytes) -> None:
         self._config = config
-        self._source = source
+        self._bundle = bundle.read(content)
+        self._sources = Sources(self._bundle.sources, self._bundle.manifest.entry)
         self._libraries: list[str] = config["libraries"]
         self._logs: bool = config["log_bytes"] > 0
         self._table = wire.TableSpec(
@@ -42,7 +45,8 @@ class ForkedGuests:
         rootfs.enter(self._libraries)
 
     def prepare(self, proc_fd: int, null_fd: int) -> None:
-        """Make the walls once for all guests."""
+        """Load the weights and make the walls, once for all guests."""
+        guest_weights.load(self._bundle)
         own: int = self._config["memory_bytes"]
         memory = start.memory_limits(_read_proc(proc_fd, "status"), own, profile.address_room(own))
         self._walls = confine.prepare(profile.Profile(**self._config["profile"]), proc_fd, null_fd, memory)
@@ -57,6 +61,7 @@ class ForkedGuests:
         if rest:
             frames = memoryview(mmap.mmap(rest[0], int(request.payload), mmap.MAP_SHARED, mmap.PROT_READ))
         chunk = guest_chunk.unpack(start.read_all(facts_fd), frames)
+        start.use_threads(self._bundle.manifest.threads)
         confine.confine(self._walls, rows_fd, go_fd, log_fd)
         start.wait_for_go(confine.ROWS_FD, confine.GO_FD)
-        guest_main.run(self._source, chunk, self._table, confine.ROWS_FD)
+        guest_main.run(self._sources, chunk, self._table, confine.ROWS_FD)

@@ -15,16 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from workers import bundle
 from workers.guest import start
 from workers.host import channel, landlock, profile, rootfs, seccomp
-
-ELF = b"\x7fELF"
-"""How a program begins; anything else is Python."""
-
-
-def is_program(source: bytes) -> bool:
-    """Whether an executable is a program of its own rather than a Python module."""
-    return source.startswith(ELF)
 
 
 class Sandbox(Protocol):
@@ -70,11 +63,12 @@ class Prepared:
 class FreshGuests:
     """Guests of the backends `exec` and `oci` (`workers.host.zygote.Guests`)."""
 
-    def __init__(self, config: Mapping[str, Any], source: bytes, sandbox: Sandbox) -> None:
-        self._source = source
+    def __init__(self, config: Mapping[str, Any], content: bytes, sandbox: Sandbox) -> None:
+        self._content = content
+        self._bundle = bundle.read(content)
         self._config = config
         self._sandbox = sandbox
-        self._is_program = is_program(source)
+        self._is_program = self._bundle.is_program
         self._libraries: list[str] = [] if self._is_program else config["libraries"]
         self._walls = profile.Profile(**config["profile"])
         self._root = Path()
@@ -92,7 +86,10 @@ class FreshGuests:
 
     def enter_root(self) -> None:
         """Build the root; the sandbox's program moves into it, the zygote stays outside."""
-        files = {start.SETUP: json.dumps(self._setup()).encode(), start.EXECUTABLE: self._source}
+        files = {start.SETUP: json.dumps(self._setup()).encode(), start.EXECUTABLE: self._content}
+        if self._is_program:
+            files |= {f"{start.BUNDLE}/{path}": content for path, content in self._bundle.files.items()}
+            files[start.EXECUTABLE] = self._bundle.files[self._bundle.manifest.entry]
         self._root = rootfs.build(self._libraries, self._natives, files, (start.GUEST, start.CHUNK))
 
     def prepare(self, proc_fd: int, null_fd: int) -> None:

@@ -30,8 +30,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from workers import limits, wire
-from workers.host import backends, cgroups, channel, fresh, launcher, profile, seccomp, warden
+from workers import bundle, limits, wire
+from workers.host import backends, cgroups, channel, launcher, profile, seccomp, warden
 from workers.host.errors import SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
 from workers.host.launcher import BrokenError, Outcome, Worker
@@ -55,22 +55,36 @@ _serial = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class ExecutableSpec:
-    """What runs in every slot of one PROCESS."""
+    """What runs in every slot of one PROCESS: `source` is a Python file, a program or a bundle (`workers.bundle`).
+
+    `libraries` and `memory_bytes` are those of its manifest unless they are given. Raises ValueError.
+    """
 
     sha256: str
     source: bytes
     table: wire.TableSpec
     timeout_us: int
-    libraries: tuple[str, ...] = ("numpy", "cv2")
-    memory_bytes: int = limits.DEFAULT_MEMORY_BYTES
+    libraries: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    is_program: bool = field(init=False)
+    weights_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
+        executable = bundle.read(self.source)
+        manifest = executable.manifest
+        bundle.check_libraries(manifest, profile.LIBRARIES)
         if unknown := set(self.libraries) - set(profile.LIBRARIES):
             raise ValueError(f"unknown libraries: {', '.join(sorted(unknown))}")
-        if len(self.source) > limits.MAX_SOURCE_BYTES:
-            raise ValueError(f"an executable has at most {limits.MAX_SOURCE_BYTES} bytes")
         if self.timeout_us <= 0:
             raise ValueError("TIMEOUT must be positive")
+        found = {
+            "libraries": self.libraries or manifest.needs,
+            "memory_bytes": self.memory_bytes or manifest.memory_bytes,
+            "is_program": executable.is_program,
+            "weights_bytes": sum(len(executable.files[weights.file]) for weights in manifest.weights.values()),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +182,9 @@ class LocalPool:
     ) -> None:
         if not cores or not set(cores) <= set(range(os.cpu_count() or 1)):
             raise ValueError(f"slot cores {cores} are not processors of this machine")
-        if fresh.is_program(spec.source) and backend == "fork":
+        if spec.is_program and backend == "fork":
             raise ValueError("only a Python executable can be a fork; a program needs the backend exec")
-        if "torch" in spec.libraries and backend != "fork":
+        if backend != "fork" and {"torch", "ultralytics"} & set(spec.libraries):
             raise ValueError("torch is for the backend fork: it reads /dev/urandom when it is imported")
         self._spec = spec
         self._timing = timing
@@ -245,7 +259,7 @@ class LocalPool:
             "profile": {"seccomp": self._walls.seccomp, "landlock": self._walls.landlock},
         }
         # Two guests exist at a time, and the zygote's own memory and files count as well.
-        memory = _WARDEN_MEMORY + 3 * spec.memory_bytes + 2**30 * len(spec.libraries)
+        memory = _WARDEN_MEMORY + 3 * spec.memory_bytes + 2**30 * len(spec.libraries) + 8 * spec.weights_bytes
         name = cgroups.group_name(next(_serial))
         group = cgroups.Group.create(name, memory, 2 * limits.GUEST_THREADS + 8)
         return Worker(config, spec.source, group), group

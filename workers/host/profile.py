@@ -252,6 +252,7 @@ LIBRARIES: Mapping[str, Library] = {
             "fsspec", "typing_extensions.py",
         ),
     ),
+    "safetensors": Library(("safetensors.numpy",), ("safetensors",)),
 }  # fmt: skip
 """numpy comes with every executable, because `chunk.frames` is an array."""
 

@@ -24,7 +24,7 @@ _MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp", "/run")  
 _TMPFS_OPTIONS = "mode=0755,size=4g,nr_inodes=200k"
 _TOP_LINKS = (Path("/bin"), Path("/lib"), Path("/lib64"))
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
-_GUEST_PARTS = ("__init__.py", "limits.py", "wire.py", "guest", "detectors")
+_GUEST_PARTS = ("__init__.py", "bundle.py", "limits.py", "wire.py", "guest", "detectors")
 
 
 def _wanted(name: str) -> bool:
@@ -127,6 +127,7 @@ def build(
             (root / source.relative_to("/")).chmod(0o555)
     for name, content in added.items():
         target = root / name.removeprefix("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         target.chmod(0o555)
     for folder in mount_points:
