@@ -60,7 +60,7 @@ def test_the_x32_table_is_killed(number: int) -> None:
 
 
 def test_every_rule_names_what_it_stops_and_every_number_has_a_rule() -> None:
-    rules = (*profile.RULES, *profile.STARTING_RULES)
+    rules = (*profile.RULES, *profile.STARTING_RULES, *profile.MODEL_RULES, *profile.DEVICE_RULES)
     assert all(len(rule.stops) > 5 for rule in rules)
     assert {name for rule in rules for name in rule.names} == set(NUMBER)
     assert len(set(NUMBER.values())) == len(NUMBER)

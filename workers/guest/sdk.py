@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from workers import bundle
 from workers.guest import weights as _weights
 from workers.guest.chunk import Chunk
+from workers.guest.model import infer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Chunk", "chunk_of", "net", "sample", "seconds", "use_bundle", "weights"]
+__all__ = ["Chunk", "chunk_of", "infer", "net", "sample", "seconds", "use_bundle", "weights"]
 
 
 def sample(chunk: Chunk, count: int) -> "NDArray[np.intp]":

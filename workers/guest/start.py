@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
+from workers.guest import model as guest_model
 from workers.guest import weights as guest_weights
 from workers.guest.modules import Sources
 
@@ -33,9 +34,10 @@ START_TIME = struct.Struct("<qq")
 SETUP, EXECUTABLE, BUNDLE = "/setup.json", "/executable", "/bundle"
 """Files in the root of a fresh process: what it is to do (public facts), the executable (Python: all of it; a program:
 its entry), and the folder with the files of a program's bundle."""
-NULL_FD, LOG_FD, ERROR_FD, ROWS_FD, GO_FD, FACTS_FD, PROC_FD, RULES_FD, FRAMES_FD = range(9)
+NULL_FD, LOG_FD, ERROR_FD, ROWS_FD, GO_FD, FACTS_FD, PROC_FD, RULES_FD, FRAMES_FD, LINE_FD, TENSORS_FD = range(11)
 """The descriptors with which a fresh process starts where they can be handed over. ERROR_FD is the rows pipe, so that
-what goes wrong before `main` is heard; RULES_FD and FRAMES_FD are the null device if there are none."""
+what goes wrong before `main` is heard; RULES_FD, FRAMES_FD, LINE_FD and TENSORS_FD (the line to the guest's model and
+the memory shared with it) are the null device if there are none."""
 CHUNK, GUEST = Path("/chunk"), Path("/guest")
 """Where descriptors cannot be handed over: a folder with `facts` and `frames`, and the root without anything else, into
 which the guest moves. Go, rows and log are then 0, 1 and 2."""
@@ -230,6 +232,10 @@ def main(how: str) -> NoReturn:
                 tuple(wire.ColumnSpec(*column) for column in setup["columns"]), setup["max_rows"], setup["exact"]
             )
             wanted = (given.null, given.log, given.log, given.rows, given.go)
+            if setup["model"]:
+                memory = memoryview(mmap.mmap(TENSORS_FD, 0))
+                guest_model.attach(guest_model.Line(len(wanted), memory))
+                wanted += (LINE_FD,)
         if setup["landlock"] and how == BY_DESCRIPTORS:
             _call(_LANDLOCK_RESTRICT, RULES_FD, 0)
         rows, go = wanted.index(given.rows), wanted.index(given.go)

@@ -15,8 +15,6 @@ from workers.host.fresh import Prepared, found
 
 PACKAGE = "bubblewrap"
 _FIRST_SPARE_FD = 64
-_LAST_FIXED_FD = 10
-_FILTER_FD = 9
 _WALLS = (
     "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup",
     "--uid", str(profile.INSIDE_ID), "--gid", str(profile.INSIDE_ID), "--hostname", profile.HOSTNAME.decode(),
@@ -43,6 +41,7 @@ class Bubblewrap:
     def become(self, guest: Prepared, request: channel.Message, *, logs: bool) -> NoReturn:
         """Hand the descriptors over and become bubblewrap."""
         rows, go, *rest = request.fds
+        model = [rest.pop(0), rest.pop(0)] if guest.has_model else [guest.null_fd, guest.null_fd]
         log = rest.pop(0) if logs else guest.null_fd
         facts, *frames = rest
         wanted = [
@@ -55,12 +54,13 @@ class Bubblewrap:
             guest.proc_fd,
             guest.rules_fd,
             *(frames or [guest.null_fd]),
+            *model,
         ]
         filtered = []
         if guest.starting_filter_fd >= 0:
             os.lseek(guest.starting_filter_fd, 0, os.SEEK_SET)
             wanted.append(guest.starting_filter_fd)
-            filtered = ["--seccomp", str(_FILTER_FD)]
+            filtered = ["--seccomp", str(len(wanted) - 1)]
         spare = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_SPARE_FD) for fd in wanted]
         for target, fd in enumerate(spare):
             os.dup2(fd, target)

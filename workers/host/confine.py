@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers.host import landlock, namespaces, profile, seccomp
+from workers.host.seccomp import Rule
 
 ROWS_FD = 3
 GO_FD = 4
-FIRST_CLOSED_FD = 5
+LINE_FD = 5
+"""To the guest's model, if it has one."""
 _FD_LIMIT = 1 << 20
 
 OWN_NAMESPACES = (
@@ -40,7 +42,13 @@ class Walls:
     rlimits: Mapping[int, int]
 
 
-def prepare(chosen: profile.Profile, proc_fd: int, null_fd: int, memory: Mapping[int, int]) -> Walls:
+def prepare(
+    chosen: profile.Profile,
+    proc_fd: int,
+    null_fd: int,
+    memory: Mapping[int, int],
+    rules: tuple[Rule, ...] = profile.RULES,
+) -> Walls:
     """The walls of a profile; `memory` are the limits that depend on the zygote's size.
 
     Raises OSError if this kernel cannot give what the profile asks for.
@@ -50,24 +58,33 @@ def prepare(chosen: profile.Profile, proc_fd: int, null_fd: int, memory: Mapping
         proc_fd=proc_fd,
         null_fd=null_fd,
         ruleset_fd=landlock.read_only_ruleset("/", abi) if chosen.landlock and abi else None,
-        seccomp_program=seccomp.program(profile.RULES, profile.X86_64) if chosen.seccomp else None,
+        seccomp_program=seccomp.program(rules, profile.X86_64) if chosen.seccomp else None,
         rlimits={**profile.RLIMITS, **memory},
     )
 
 
-def _fix_descriptors(rows_fd: int, go_fd: int, log_fd: int, null_fd: int) -> None:
-    wanted = ((null_fd, 0), (log_fd, 1), (log_fd, 2), (rows_fd, ROWS_FD), (go_fd, GO_FD))
+def read_proc(proc_fd: int, name: str) -> str:
+    """A file about this process, from a /proc that it still has."""
+    fd = os.open(f"self/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+    with os.fdopen(fd) as file:
+        return file.read()
+
+
+def _fix_descriptors(rows_fd: int, go_fd: int, log_fd: int, null_fd: int, line_fd: int | None) -> None:
+    wanted = [(null_fd, 0), (log_fd, 1), (log_fd, 2), (rows_fd, ROWS_FD), (go_fd, GO_FD)]
+    if line_fd is not None:
+        wanted.append((line_fd, LINE_FD))
     # First out of the way, so that no target number is still somebody's source.
     spare = [(fcntl.fcntl(fd, fcntl.F_DUPFD, 64), target) for fd, target in wanted]
     for fd, target in spare:
         os.dup2(fd, target)
-    os.closerange(FIRST_CLOSED_FD, _FD_LIMIT)
+    os.closerange(len(wanted), _FD_LIMIT)
 
 
-def confine(walls: Walls, rows_fd: int, go_fd: int, log_fd: int | None = None) -> None:
+def confine(walls: Walls, rows_fd: int, go_fd: int, log_fd: int | None = None, line_fd: int | None = None) -> None:
     """Give up everything. Runs in the child, before a single byte of the analyst's is looked at. Raises OSError.
 
-    `log_fd` is where standard output and error go: nowhere, except in try-outs.
+    `log_fd` is where standard output and error go: nowhere, except in try-outs. `line_fd` leads to the guest's model.
     """
     os.setsid()  # or kill(0, ...) reaches the process group of our own processes
     uid, gid = os.geteuid(), os.getegid()
@@ -78,7 +95,7 @@ def confine(walls: Walls, rows_fd: int, go_fd: int, log_fd: int | None = None) -
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
     if walls.ruleset_fd is not None:
         landlock.restrict(walls.ruleset_fd)
-    _fix_descriptors(rows_fd, go_fd, walls.null_fd if log_fd is None else log_fd, walls.null_fd)
+    _fix_descriptors(rows_fd, go_fd, walls.null_fd if log_fd is None else log_fd, walls.null_fd, line_fd)
     for limit, value in walls.rlimits.items():
         resource.setrlimit(limit, (value, value))
     namespaces.drop_capabilities()

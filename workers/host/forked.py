@@ -1,7 +1,6 @@
 """The backend `fork`: a guest is a fork of the zygote, which has the libraries loaded, and confines itself."""
 
 import mmap
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,16 +8,11 @@ from typing import Any, NoReturn
 from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
+from workers.guest import model as guest_model
 from workers.guest import start
 from workers.guest import weights as guest_weights
 from workers.guest.modules import Sources
 from workers.host import channel, confine, profile, rootfs
-
-
-def _read_proc(proc_fd: int, name: str) -> str:
-    fd = os.open(f"self/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
-    with os.fdopen(fd) as file:
-        return file.read()
 
 
 class ForkedGuests:
@@ -48,13 +42,16 @@ class ForkedGuests:
         """Load the weights and make the walls, once for all guests."""
         guest_weights.load(self._bundle)
         own: int = self._config["memory_bytes"]
-        memory = start.memory_limits(_read_proc(proc_fd, "status"), own, profile.address_room(own))
+        memory = start.memory_limits(confine.read_proc(proc_fd, "status"), own, profile.address_room(own))
         self._walls = confine.prepare(profile.Profile(**self._config["profile"]), proc_fd, null_fd, memory)
 
     def become(self, request: channel.Message) -> NoReturn:
         """Confine this process, wait for the go, hand over to the analyst's code."""
         assert self._walls is not None
         rows_fd, go_fd, *rest = request.fds
+        line_fd = rest.pop(0) if self._config["model"] else None
+        if line_fd is not None:
+            guest_model.attach(guest_model.Line(confine.LINE_FD, memoryview(mmap.mmap(rest.pop(0), 0))))
         log_fd = rest.pop(0) if self._logs else None
         facts_fd, *rest = rest
         frames = memoryview(b"")
@@ -62,6 +59,6 @@ class ForkedGuests:
             frames = memoryview(mmap.mmap(rest[0], int(request.payload), mmap.MAP_SHARED, mmap.PROT_READ))
         chunk = guest_chunk.unpack(start.read_all(facts_fd), frames)
         start.use_threads(self._bundle.manifest.threads)
-        confine.confine(self._walls, rows_fd, go_fd, log_fd)
+        confine.confine(self._walls, rows_fd, go_fd, log_fd, line_fd)
         start.wait_for_go(confine.ROWS_FD, confine.GO_FD)
         guest_main.run(self._sources, chunk, self._table, confine.ROWS_FD)

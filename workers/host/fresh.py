@@ -39,13 +39,22 @@ class Prepared:
 
     root: the folder with their root, read-only. spare: another folder, to mount on. command: what they run.
     proc_fd: the host's /proc. null_fd: the null device. rules_fd: a Landlock ruleset, or the null device again.
-    starting_filter_fd: the seccomp program that lets them start, -1 if there is none.
+    has_model: whether each has one. starting_filter_fd: the seccomp program that lets them start, -1 if there is none.
     """
 
     def __init__(
-        self, root: Path, interpreter: Path, walls: profile.Profile, *, program: bool, proc_fd: int, null_fd: int
+        self,
+        root: Path,
+        interpreter: Path,
+        walls: profile.Profile,
+        *,
+        program: bool,
+        has_model: bool,
+        proc_fd: int,
+        null_fd: int,
     ) -> None:
         self.root = root
+        self.has_model = has_model
         self.spare = rootfs.mount_point([root])
         self.proc_fd = proc_fd
         self.null_fd = null_fd
@@ -95,7 +104,13 @@ class FreshGuests:
     def prepare(self, proc_fd: int, null_fd: int) -> None:
         """Make once what all guests share."""
         self._prepared = Prepared(
-            self._root, self._interpreter, self._walls, program=self._is_program, proc_fd=proc_fd, null_fd=null_fd
+            self._root,
+            self._interpreter,
+            self._walls,
+            program=self._is_program,
+            has_model=bool(self._config["model"]),
+            proc_fd=proc_fd,
+            null_fd=null_fd,
         )
 
     def become(self, request: channel.Message) -> NoReturn:
@@ -117,6 +132,7 @@ class FreshGuests:
             "rlimits": self._sandbox.limits,
             "landlock": self._walls.landlock and landlock.version() > 0,
             "logs": self._config["log_bytes"] > 0,
+            "model": bool(self._config["model"]),
             "filter": seccomp.program(rules, profile.X86_64).hex() if self._walls.seccomp else "",
         }
 

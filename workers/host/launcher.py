@@ -63,7 +63,7 @@ class Outcome:
 class Worker:
     """One warden process. `start` returns at once; `poll` says when it is ready, broken, or has an outcome."""
 
-    def __init__(self, config: dict[str, Any], source: bytes, group: cgroups.Group) -> None:
+    def __init__(self, config: dict[str, Any], source: bytes, model: bytes, group: cgroups.Group) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         command = [sys.executable, "-I", "-c", _BOOT, str(_IMPORT_ROOT), str(theirs.fileno())]
         self._process = subprocess.Popen(
@@ -82,6 +82,8 @@ class Worker:
         with contextlib.suppress(channel.ClosedError):  # told by the first receive
             channel.send(self._sock, warden.CONFIG, config)
             channel.send(self._sock, warden.SOURCE, source)
+            if config["model"]:
+                channel.send(self._sock, warden.MODEL, model)
 
     @property
     def pid(self) -> int:

@@ -31,10 +31,11 @@ from types import TracebackType
 from typing import Literal
 
 from workers import bundle, limits, wire
-from workers.host import backends, cgroups, channel, launcher, profile, seccomp, warden
+from workers.host import backends, cgroups, channel, launcher, models, prewarmed, profile, seccomp, warden
 from workers.host.errors import SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
 from workers.host.launcher import BrokenError, Outcome, Worker
+from workers.inference.spec import ModelSpec
 from workers.wire import Row
 
 Timing = Literal["slotted", "open", "strict"]
@@ -57,7 +58,8 @@ _serial = itertools.count()
 class ExecutableSpec:
     """What runs in every slot of one PROCESS: `source` is a Python file, a program or a bundle (`workers.bundle`).
 
-    `libraries` and `memory_bytes` are those of its manifest unless they are given. Raises ValueError.
+    `libraries` and `memory_bytes` are those of its manifest unless others are given. `model` is what its guests may
+    call; a program has none. Raises ValueError.
     """
 
     sha256: str
@@ -66,6 +68,7 @@ class ExecutableSpec:
     timeout_us: int
     libraries: tuple[str, ...] = ()
     memory_bytes: int = 0
+    model: ModelSpec | None = None
     is_program: bool = field(init=False)
     weights_bytes: int = field(init=False)
 
@@ -77,6 +80,8 @@ class ExecutableSpec:
             raise ValueError(f"unknown libraries: {', '.join(sorted(unknown))}")
         if self.timeout_us <= 0:
             raise ValueError("TIMEOUT must be positive")
+        if self.model is not None and executable.is_program:
+            raise ValueError("a program has no model; only Python executables can call one")
         found = {
             "libraries": self.libraries or manifest.needs,
             "memory_bytes": self.memory_bytes or manifest.memory_bytes,
@@ -186,6 +191,8 @@ class LocalPool:
             raise ValueError("only a Python executable can be a fork; a program needs the backend exec")
         if backend != "fork" and {"torch", "ultralytics"} & set(spec.libraries):
             raise ValueError("torch is for the backend fork: it reads /dev/urandom when it is imported")
+        if spec.model is not None and backend == "oci":
+            raise ValueError("a model is for the backends fork and exec: gVisor's guests share no memory with it")
         self._spec = spec
         self._timing = timing
         self._backend = backends.BACKENDS[backend]
@@ -257,12 +264,27 @@ class LocalPool:
             "log_bytes": self._log_bytes,
             "housekeeping": sorted(self._housekeeping),
             "profile": {"seccomp": self._walls.seccomp, "landlock": self._walls.landlock},
+            "model": self._model_config(),
         }
         # Two guests exist at a time, and the zygote's own memory and files count as well.
         memory = _WARDEN_MEMORY + 3 * spec.memory_bytes + 2**30 * len(spec.libraries) + 8 * spec.weights_bytes
+        if spec.model is not None:
+            memory += prewarmed.MOST * models.memory_bytes(len(spec.model.content))
         name = cgroups.group_name(next(_serial))
-        group = cgroups.Group.create(name, memory, 2 * limits.GUEST_THREADS + 8)
-        return Worker(config, spec.source, group), group
+        group = cgroups.Group.create(name, memory, 2 * limits.GUEST_THREADS + 8 + models.THREADS * prewarmed.MOST)
+        return Worker(config, spec.source, spec.model.content if spec.model else b"", group), group
+
+    def _model_config(self) -> dict[str, object] | None:
+        model = self._spec.model
+        if model is None:
+            return None
+        period_ns = (self._turn_ns - self._guard_ns) // model.calls if model.calls else None
+        return {
+            "device": models.resolve_device(model.device),
+            "uid": launcher.unprivileged_id(),
+            "turn_ns": self._turn_ns,
+            "period_ns": 0 if self._timing == "open" else period_ns,
+        }
 
     def _restart(self, lane: _Lane) -> None:
         self._end(lane)

@@ -154,9 +154,33 @@ STARTING_RULES: tuple[Rule, ...] = _instead(
     Rule(
         (
             "execve", "arch_prctl", "prctl", "prlimit64", "setrlimit", "fcntl", "memfd_create", "ftruncate", "seccomp",
-            "landlock_restrict_self",
+            "landlock_restrict_self", "mmap",
         ),
-        "needed: a fresh process of ours starts and confines itself further; nothing of an analyst's runs under these",
+        "needed: a fresh process of ours starts, maps what it shares with its model, and confines itself further; "
+        "nothing of an analyst's runs under these",
+    ),
+)  # fmt: skip
+_SHARED_MEMORY = (Check(3, _MAP_TYPE | _MAP_HUGETLB | _MAP_ANONYMOUS, _MAP_SHARED),)
+MODEL_RULES: tuple[Rule, ...] = _instead(
+    RULES,
+    Rule(
+        ("mmap",),
+        "as for a guest, and needed: memory that a model shares with its guest, of which it gets one descriptor",
+        (_PRIVATE_MAPPING, _SHARED_MEMORY),
+    ),
+    Rule(("recvmsg",), "needed: that descriptor; there is one socket, to the warden"),
+)
+"""Of a model's process on the processor: our code and ONNX Runtime, over a graph and inputs of an analyst's."""
+DEVICE_RULES: tuple[Rule, ...] = _instead(
+    MODEL_RULES,
+    Rule(
+        (
+            "ioctl", "mmap", "fcntl", "openat", "eventfd2", "pipe2", "memfd_create", "ftruncate", "sched_setaffinity",
+            "sysinfo", "socketpair", "madvise", "mlock", "futex", "prctl", "get_mempolicy", "epoll_create1",
+            "epoll_ctl", "epoll_wait",
+        ),
+        "needed: the drivers of GPUs, which are trusted; no analyst's code runs under these, only its graph. No GPU "
+        "has run under them yet",
     ),
 )  # fmt: skip
 
@@ -164,15 +188,17 @@ X86_64: Mapping[str, int] = {
     "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16,
     "pread64": 17, "readv": 19, "writev": 20, "access": 21, "select": 23, "sched_yield": 24, "mremap": 25,
-    "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "clone": 56, "execve": 59, "exit": 60,
-    "uname": 63, "fcntl": 72, "ftruncate": 77, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrlimit": 97,
-    "getrusage": 98, "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110,
-    "getgroups": 115, "sigaltstack": 131, "prctl": 157, "arch_prctl": 158, "setrlimit": 160, "gettid": 186, "time": 201,
-    "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219,
-    "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "openat": 257,
-    "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273,
-    "dup3": 292, "prlimit64": 302, "getcpu": 309, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "statx": 332,
-    "rseq": 334, "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439, "landlock_restrict_self": 446,
+    "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "recvmsg": 47, "socketpair": 53, "clone": 56,
+    "execve": 59, "exit": 60, "uname": 63, "fcntl": 72, "ftruncate": 77, "getcwd": 79, "readlink": 89,
+    "gettimeofday": 96, "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "times": 100, "getuid": 102, "getgid": 104,
+    "geteuid": 107, "getegid": 108, "getppid": 110, "getgroups": 115, "sigaltstack": 131, "mlock": 149, "prctl": 157,
+    "arch_prctl": 158, "setrlimit": 160, "gettid": 186, "time": 201, "futex": 202, "sched_setaffinity": 203,
+    "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219, "clock_gettime": 228,
+    "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231, "epoll_wait": 232, "epoll_ctl": 233, "tgkill": 234,
+    "get_mempolicy": 239, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270,
+    "ppoll": 271, "set_robust_list": 273, "eventfd2": 290, "epoll_create1": 291, "dup3": 292, "pipe2": 293,
+    "prlimit64": 302, "getcpu": 309, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "statx": 332, "rseq": 334,
+    "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439, "landlock_restrict_self": 446,
 }  # fmt: skip
 
 # --------------------------------------------------------------------------------------------------------- limits
@@ -253,6 +279,13 @@ LIBRARIES: Mapping[str, Library] = {
         ),
     ),
     "safetensors": Library(("safetensors.numpy",), ("safetensors",)),
+    "trackers": Library(
+        ("trackers",),
+        (
+            "trackers", "supervision", "scipy", "deprecate", "requests", "urllib3", "certifi", "charset_normalizer",
+            "idna", "rich", "PIL", "yaml", "tqdm", "defusedxml",
+        ),
+    ),
 }  # fmt: skip
 """numpy comes with every executable, because `chunk.frames` is an array."""
 

@@ -24,7 +24,8 @@ _MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp", "/run")  
 _TMPFS_OPTIONS = "mode=0755,size=4g,nr_inodes=200k"
 _TOP_LINKS = (Path("/bin"), Path("/lib"), Path("/lib64"))
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
-_GUEST_PARTS = ("__init__.py", "bundle.py", "limits.py", "wire.py", "guest", "detectors")
+_DEVICE_FOLDERS = (Path("/dev"), Path("/proc"), Path("/sys"))
+_GUEST_PARTS = ("__init__.py", "bundle.py", "limits.py", "tensors.py", "wire.py", "guest", "detectors")
 
 
 def _wanted(name: str) -> bool:
@@ -137,12 +138,33 @@ def build(
     return root
 
 
-def enter(libraries: Iterable[str]) -> None:
-    """Build the root in this mount namespace and move into it. What was mounted before is out of reach afterwards."""
-    root = str(build(libraries))
+def enter(libraries: Iterable[str], natives: Iterable[Path] = (), nodes: Iterable[Path] = ()) -> None:
+    """Build the root in this mount namespace and move into it. What was mounted before is out of reach afterwards.
+
+    `nodes` are devices, or folders of them, that are in it as they are on the host; with what drivers ask for, /proc
+    and /sys.
+    """
+    nodes = list(nodes)
+    root = str(build(libraries, natives, mount_points=_DEVICE_FOLDERS if nodes else ()))
     attributes = namespaces.MOUNT_ATTR_NOSUID | namespaces.MOUNT_ATTR_NODEV | namespaces.MOUNT_ATTR_NOATIME
     namespaces.restrict_mount(root, attributes)
+    if nodes:
+        _add_devices(Path(root), nodes)
     namespaces.pivot_root(root)
+
+
+def _add_devices(root: Path, nodes: Iterable[Path]) -> None:
+    namespaces.mount("devices", str(root / "dev"), "tmpfs", 0, "mode=0755,size=64k")
+    for node in nodes:
+        target = root / node.relative_to("/")
+        if node.is_dir():
+            target.mkdir()
+        else:
+            target.touch()
+        namespaces.mount(str(node), str(target), "none", namespaces.MS_BIND | namespaces.MS_REC)
+    for folder in ("proc", "sys"):
+        namespaces.mount(f"/{folder}", str(root / folder), "none", namespaces.MS_BIND | namespaces.MS_REC)
+        namespaces.restrict_mount(str(root / folder), namespaces.MOUNT_ATTR_RDONLY)
 
 
 def mapped_files(maps: str) -> list[tuple[str, int, int]]:

@@ -9,6 +9,7 @@ Slotted: a guest is killed `lead_ns` before the next grid time, and its output i
 early it ended. In what is left of the turn the next guest is told to start, and itself waits for the exact moment, so
 that a warden that gets its processor late moves nothing. A guest that is not ready in time, or whose predecessor is
 not gone, does not start: it is *late*, and the host gives it another time.
+With a model, a guest also waits for the process that will answer it, and its turn ends with that process's as well.
 Open: a guest starts as soon as the core is free.
 """
 
@@ -28,9 +29,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from workers.guest import start
-from workers.host import backends, channel, namespaces, rootfs, zygote
+from workers.host import backends, channel, namespaces, prewarmed, rootfs, zygote
+from workers.host.models import ModelProcesses
 
-CONFIG, SOURCE, TASK, RESULT = b"C", b"P", b"T", b"D"
+CONFIG, SOURCE, MODEL, TASK, RESULT = b"C", b"P", b"M", b"T", b"D"
 READY, BROKEN = start.READY, start.BROKEN
 
 RESULT_HEADER = struct.Struct("<IBqqI")
@@ -57,6 +59,7 @@ class Guest:
     go_fd: int
     log_fd: int
     read_while_running: bool
+    place: prewarmed.Place | None = None
     pidfd: int = -1
     pid: int = 0
     ready: bool = False
@@ -78,16 +81,18 @@ class Guest:
     @property
     def startable(self) -> bool:
         """Whether it waits for its go. It can say so before the zygote, short of a processor, has said who it is."""
-        return self.ready and self.pidfd >= 0
+        return self.ready and self.pidfd >= 0 and (self.place is None or self.place.ready)
 
     @property
     def gone(self) -> bool:
-        """Whether the process has ended and its pipes are drained."""
-        return self.dead and self.at_end and self.log_fd < 0
+        """Whether the process and its model's have ended, and its pipes are drained."""
+        return self.dead and self.at_end and self.log_fd < 0 and (self.place is None or self.place.gone)
 
     def kill(self) -> None:
-        """End it and everything in its pid namespace."""
+        """End it and everything in its pid namespace, and its model's process."""
         self.killed = True
+        if self.place is not None:
+            self.place.end()
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -112,6 +117,8 @@ class Guest:
             if fd >= 0:
                 os.close(fd)
         self.rows_fd = self.go_fd = self.log_fd = self.pidfd = -1
+        if self.place is not None:
+            self.place.close()
 
 
 def _pipe_size(wanted: int) -> int:
@@ -161,12 +168,20 @@ def _pin_all(pid: int, cores: set[int]) -> None:
 
 
 class Warden:
-    """The event loop between the host's socket and the zygote's."""
+    """The event loop between the host's socket and the zygote's; `bench` has the processes of the model, if any."""
 
-    def __init__(self, host: socket.socket, to_zygote: socket.socket, zygote_pid: int, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        host: socket.socket,
+        to_zygote: socket.socket,
+        zygote_pid: int,
+        bench: prewarmed.Bench | None,
+        config: dict[str, Any],
+    ) -> None:
         self._host = host
         self._zygote = to_zygote
         self._zygote_pid = zygote_pid
+        self._bench = bench
         self._core: int | None = config["core"]
         self._pin = os.sched_setaffinity if config["backend"] == "fork" else _pin_all
         self._output_limit: int = config["output_limit"]
@@ -191,6 +206,8 @@ class Warden:
                     return
             if self._zygote in readable:
                 self._forked(channel.receive(self._zygote))
+            if self._bench is not None:
+                self._bench.hear(readable)
             for guest in (self._running, self._prepared):
                 if guest is not None:
                     self._hear(guest, readable)
@@ -198,7 +215,7 @@ class Warden:
     # ------------------------------------------------------------------------------------------------- waiting
 
     def _wait(self, now: int) -> set[object]:
-        watched: list[socket.socket | int] = [self._host, self._zygote]
+        watched: list[socket.socket | int] = [self._host, self._zygote, *(self._bench.watched() if self._bench else ())]
         for guest in (self._running, self._prepared):
             if guest is not None:
                 if not guest.at_end and (guest.dead or not guest.running or guest.read_while_running):
@@ -220,6 +237,8 @@ class Warden:
         if prepared is not None and not prepared.open_timing:
             waits_for_core = prepared.startable and running is None
             deadlines.append(prepared.go_ns - self._lead_ns if waits_for_core else prepared.go_ns)
+        if self._bench is not None and (warm_ns := self._bench.deadline_ns) is not None:
+            deadlines.append(warm_ns)
         return min(deadlines) if deadlines else None
 
     def _hear(self, guest: Guest, readable: set[object]) -> None:
@@ -242,6 +261,8 @@ class Warden:
         if guest.pidfd in readable:
             guest.dead = True
             guest.ended_ns = time.monotonic_ns()
+            if guest.place is not None:
+                guest.place.end()
 
     # ------------------------------------------------------------------------------------------------ progress
 
@@ -265,6 +286,8 @@ class Warden:
         guest = self._prepared
         if guest is None:
             return
+        if guest.place is not None:
+            guest.place.advance()
         if guest.at_end:
             self._report(
                 guest, FAILED, bytes(guest.output.removeprefix(BROKEN)) or b"a guest died before it was told to start"
@@ -283,6 +306,8 @@ class Warden:
         if self._core is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._pin(guest.pid, {self._core})
+        if guest.place is not None:
+            guest.place.start()
         start_ns = now if guest.open_timing else guest.go_ns
         if guest.open_timing:
             guest.kill_ns = now + guest.timeout_ns
@@ -337,10 +362,14 @@ class Warden:
             go_fd=go_write,
             log_fd=log_read,
             read_while_running=room < self._output_limit + _GREETING_BYTES,
+            place=None if self._bench is None else self._bench.place(),
         )
         size = str(fields["frames_bytes"]).encode()
+        place = () if guest.place is None else guest.place.for_guest
         given = (rows_write, go_read, *((log_write,) if self._log_bytes else ()), *task.fds)
-        channel.send(self._zygote, TASK, size, given)
+        channel.send(self._zygote, TASK, size, (*given[:2], *place, *given[2:]))
+        if guest.place is not None:
+            guest.place.handed_over()
         for fd in given:
             os.close(fd)
         self._forking.append(guest)
@@ -372,37 +401,69 @@ def _be_prompt() -> None:
 def _serve(host: socket.socket) -> None:
     config = channel.receive(host).fields
     source = channel.receive(host).payload
+    model = channel.receive(host).payload if config["model"] else b""
     if config["housekeeping"]:
         os.sched_setaffinity(0, config["housekeeping"])
     _be_prompt()
     namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
+    with contextlib.ExitStack() as ends:  # a zygote ends with its socket, and every guest with it
+        try:
+            guests = ends.enter_context(
+                _zygote(host, backends.BACKENDS[config["backend"]].guests(config, source), config["uid"])
+            )
+            zygote_pid, bench = _only_child(), None
+            if config["model"]:
+                models = _zygote(host, ModelProcesses(config, model), config["model"]["uid"], guests)
+                bench = prewarmed.Bench(ends.enter_context(models), config, _pid_of, _pin_all)
+                _warm_up(host, bench)
+            channel.send(host, READY)
+            Warden(host, guests, zygote_pid, bench, config).run()
+        except _ZygoteError as error:
+            channel.send(host, BROKEN, error.args[0])
+        except prewarmed.ModelBroken as error:
+            channel.send(host, BROKEN, f"the model cannot be run: {error}".encode())
+        except channel.ClosedError:
+            channel.send(host, BROKEN, b"the zygote ended unexpectedly")
+        except _HostGoneError:
+            return
+
+
+def _zygote(host: socket.socket, guests: zygote.Guests, uid: int | None, *others: socket.socket) -> socket.socket:
+    """Make a zygote, which has nothing of the `others`; its socket.
+
+    Raises _ZygoteError, channel.ClosedError, _HostGoneError.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     builder = os.fork()
     if builder == 0:
         namespaces.prctl(namespaces.PR_SET_PDEATHSIG, signal.SIGKILL)
-        ours.close()
-        host.close()
-        zygote.build(theirs, backends.BACKENDS[config["backend"]].guests(config, source), config["uid"])
+        for end in (ours, host, *others):
+            end.close()
+        zygote.build(theirs, guests, uid)
     theirs.close()
     try:
         first = _building(host, ours)
         if first.kind == zygote.FILES:
             rootfs.hold(json.loads(first.payload))
             first = _building(host, ours)
-        os.waitpid(builder, 0)  # it has forked the zygote, or failed
-        if first.kind != READY:
-            channel.send(host, BROKEN, first.payload)
-            return
-        channel.send(host, READY)
-        Warden(host, ours, _only_child(), config).run()
-    except _HostGoneError:
+    except BaseException:
         os.kill(builder, signal.SIGKILL)  # it may be in the middle of a long import
-    except _ZygoteError as error:
-        channel.send(host, BROKEN, error.args[0])
-    except channel.ClosedError:
-        channel.send(host, BROKEN, b"the zygote ended unexpectedly")
-    finally:
-        ours.close()  # the zygote ends, and every guest with it
+        ours.close()
+        raise
+    os.waitpid(builder, 0)  # it has forked the zygote, or failed
+    if first.kind != READY:
+        ours.close()
+        raise _ZygoteError(first.payload)
+    return ours
+
+
+def _warm_up(host: socket.socket, bench: prewarmed.Bench) -> None:
+    """Wait for the first process of the model. Raises ModelBroken, ClosedError, _HostGoneError."""
+    while bench.signature is None:
+        readable, _, _ = select.select([host, *bench.watched()], [], [], 1.0)
+        if host in readable:
+            raise _HostGoneError
+        bench.hear(set(readable))
 
 
 class _ZygoteError(Exception):
