@@ -6,6 +6,7 @@ its frames, gives up what starting needed, says that it is ready, waits for its 
 to `workers.guest.main`, a program to the kernel. See docs/reference/programs.md for what a program is given.
 """
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -14,8 +15,9 @@ import os
 import resource
 import struct
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,10 +56,14 @@ _CAPABILITY_VERSION = 0x20080522
 _ALL_SEALS = 0xF
 
 
-def load(modules: Iterable[str]) -> None:
+def load(modules: Collection[str]) -> None:
     """Import what guests may use, one thread each. Raises ImportError."""
-    for name in modules:
-        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() if "ultralytics" in modules else contextlib.nullcontext() as folder:
+        if folder is not None:
+            os.environ["YOLO_CONFIG_DIR"] = folder  # it writes its settings when it is imported
+        for name in modules:
+            importlib.import_module(name)
+        os.environ.pop("YOLO_CONFIG_DIR", None)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
     if "torch" in sys.modules:

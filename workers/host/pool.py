@@ -52,6 +52,8 @@ _LOCKS = ("door", "machine")
 _LOCK_WAIT_SECONDS = 0.05
 _WARDEN_MEMORY = 512 * 2**20
 _serial = itertools.count()
+AS_DECLARED: tuple[str, ...] = ("*",)
+"""The libraries of an executable's manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ExecutableSpec:
     source: bytes
     table: wire.TableSpec
     timeout_us: int
-    libraries: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = AS_DECLARED
     memory_bytes: int = 0
     model: ModelSpec | None = None
     is_program: bool = field(init=False)
@@ -76,14 +78,14 @@ class ExecutableSpec:
         executable = bundle.read(self.source)
         manifest = executable.manifest
         bundle.check_libraries(manifest, profile.LIBRARIES)
-        if unknown := set(self.libraries) - set(profile.LIBRARIES):
+        if unknown := set(self.libraries) - {*profile.LIBRARIES, *AS_DECLARED}:
             raise ValueError(f"unknown libraries: {', '.join(sorted(unknown))}")
         if self.timeout_us <= 0:
             raise ValueError("TIMEOUT must be positive")
         if self.model is not None and executable.is_program:
             raise ValueError("a program has no model; only Python executables can call one")
         found = {
-            "libraries": self.libraries or manifest.needs,
+            "libraries": manifest.needs if self.libraries is AS_DECLARED else self.libraries,
             "memory_bytes": self.memory_bytes or manifest.memory_bytes,
             "is_program": executable.is_program,
             "weights_bytes": sum(len(executable.files[weights.file]) for weights in manifest.weights.values()),

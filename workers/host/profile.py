@@ -243,13 +243,14 @@ ENVIRONMENT: Mapping[str, str] = {
     "NUMEXPR_NUM_THREADS": "1",
     "OPENCV_LOG_LEVEL": "ERROR",
     "KMP_INIT_AT_FORK": "FALSE",
+    "YOLO_OFFLINE": "true",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
 """The whole environment of warden, zygote and guest. One thread each: threads do not survive a fork. Freed memory stays
 with the guest, whose end gives it back: by glibc's defaults an array of a frame's size goes back to the system at each
 free, and the next one faults every page in again (8 % of the time of a detector of 15 ms a frame). 32 MiB is the
-largest threshold that glibc takes."""
+largest threshold that glibc takes. ultralytics would look for a network when it is imported, and report its use."""
 
 # ---------------------------------------------------------------------------------------------- libraries and files
 
@@ -262,6 +263,10 @@ class Library:
     packages: tuple[str, ...]
 
 
+_TORCH_PACKAGES = (
+    "torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec",
+    "typing_extensions.py",
+)  # fmt: skip
 LIBRARIES: Mapping[str, Library] = {
     "numpy": Library(
         (
@@ -272,11 +277,11 @@ LIBRARIES: Mapping[str, Library] = {
     ),
     "cv2": Library(("cv2",), ("cv2",)),
     "torch": Library(
-        ("torch", "torch.nn.functional"),
-        (
-            "torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock",
-            "fsspec", "typing_extensions.py",
-        ),
+        ("torch", "torch.nn.functional"), _TORCH_PACKAGES,
+    ),
+    "ultralytics": Library(
+        ("ultralytics", "ultralytics.models.yolo.detect.predict", "torchvision"),
+        (*_TORCH_PACKAGES, "ultralytics", "torchvision", "PIL", "yaml", "tqdm", "defusedxml"),
     ),
     "safetensors": Library(("safetensors.numpy",), ("safetensors",)),
     "trackers": Library(
