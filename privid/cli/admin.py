@@ -1,5 +1,6 @@
 """`privid-admin`: what owners use, with the owner's token."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +16,10 @@ from privid.cli import (
     views,
 )
 from privid.cli.config import owner_target
-from privid.cli.terminal import SETTINGS, Json, cells, check_writable, print_json, run_app, stdout, table
+from privid.cli.confirm import Yes, confirm
+from privid.cli.terminal import SETTINGS, InputError, Json, cells, check_writable, print_json, run_app, stdout, table
 from privid.cli.timelines import show_timeline
+from privid.cli.views import span_text
 from privid.cli.watch import watch
 from privid.client import OwnerClient
 from privid.owner.timeline_plot import Timeline
@@ -97,6 +100,57 @@ def camera_timeline(
         moment = admin_budget.moment
         found = client.timeline(camera, moment("--from", from_, zone), moment("--to", to, zone))
     show_timeline(Timeline(found.camera, found.from_us, found.to_us, found.spans), found.gaps, png, json=json)
+
+
+@camera_app.command(name="sample")
+def camera_sample(
+    camera: admin_budget.CameraName,
+    video: Annotated[Path | None, typer.Argument(metavar="VIDEO", help="A file of a minute or two.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Show the camera's clip no more.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Show a clip to all who may ask about a camera, to try their executables on; or withdraw it.
+
+    Whoever is in the clip is shown: no budget and no noise protects them. Take people who agreed, or an empty scene.
+
+    \b
+    $ privid-admin camera sample plaza staged.mp4
+    """
+    if withdraw == (video is not None):
+        raise InputError("usage", "give a video to show, or --withdraw", f"privid-admin camera sample {camera} FILE")
+    content = None if video is None else _video(video)
+    with OwnerClient(owner_target()) as client:
+        if content is None:
+            confirm(f"withdraw the sample of {camera}?", yes=yes, json=json)
+            client.withdraw_sample(camera)
+            sample = None
+        else:
+            confirm(f"show everything in {video} to all analysts of {camera}?", yes=yes, json=json)
+            sample = client.publish_sample(camera, content)
+    if json:
+        print_json({"camera": camera, "sample": None if sample is None else views.sample_json(sample)})
+    elif sample is None:
+        stdout().print(f"{camera} shows no sample now; analysts who have it, have it", markup=False)
+    else:
+        stdout().print(
+            f"{camera} shows {span_text(sample.length_us)} of video now: privid try FOLDER --sample {camera}",
+            markup=False,
+        )
+
+
+def _video(path: Path) -> bytes:
+    from privid.server.samples import MAX_SAMPLE_BYTES
+
+    try:
+        size = path.stat().st_size
+        if size > MAX_SAMPLE_BYTES:
+            raise InputError(
+                "too_large", f"{path} has {size:,} bytes, more than {MAX_SAMPLE_BYTES:,}", "a minute of video is enough"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("unreadable", f"cannot read {path}: {error.strerror}", "check the path") from None
 
 
 # --- executables ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`privid init`, `privid try` and `privid run-local`: an executable on the analyst's own video, at no budget."""
 
 import statistics
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from privid.cli.config import analyst_target
 from privid.cli.terminal import (
     FailureError,
     InputError,
@@ -21,6 +23,7 @@ from privid.cli.terminal import (
     stdout,
     table,
 )
+from privid.client import Client
 from privid.domain.units import SECOND
 
 if TYPE_CHECKING:
@@ -33,7 +36,12 @@ _LOGS, _LOG_LINES = 3, 40
 Query = Annotated[
     Path, typer.Argument(metavar="QUERY.sql", help="The query, or a folder with one query and its executable.")
 ]
-Video = Annotated[Path, typer.Option("--video", metavar="FILE", help="Video of your own, taken as if from BEGIN on.")]
+Video = Annotated[
+    Path | None, typer.Option("--video", metavar="FILE", help="Video of your own, taken as if from BEGIN on.")
+]
+Sample = Annotated[
+    str | None, typer.Option("--sample", metavar="CAMERA", help="Instead: the clip that the camera's owner shows.")
+]
 Named = Annotated[
     list[str] | None, typer.Option("--executable", metavar="NAME=PATH", help="Where NAME in USING is. May be repeated.")
 ]
@@ -67,26 +75,49 @@ def init(
     stdout().print(f"try it on video of your own: privid try {folder} --video FILE", markup=False)
 
 
-def try_command(query: Query, video: Video, executable: Named = None, json: Json = False) -> None:
-    """Run a query's executables on video of your own in the sandbox: rows, times and logs, at no budget.
+def try_command(
+    query: Query, video: Video = None, sample: Sample = None, executable: Named = None, json: Json = False
+) -> None:
+    """Run a query's executables in the sandbox on video of your own or an owner's sample: rows, times and logs.
 
-    Uses this machine only. Masks are not applied.
+    Costs no budget, and runs on this machine. Masks are not applied.
 
     \b
-    $ privid try people-counter --video plaza.mp4
+    $ privid try people-counter --sample plaza
     """
-    _run(query, video, executable or [], json, sandbox=True)
+    with clip(video, sample) as path:
+        _run(query, path, executable or [], json, sandbox=True)
 
 
-def run_local(query: Query, video: Video, executable: Named = None, json: Json = False) -> None:
-    """Run a query's executables on video of your own without the sandbox, in this process: for a debugger.
+def run_local(
+    query: Query, video: Video = None, sample: Sample = None, executable: Named = None, json: Json = False
+) -> None:
+    """Run a query's executables like `privid try`, but without the sandbox, in this process: for a debugger.
 
     The rows are those of the sandbox. Nothing limits what the executable does or how long: run only what you trust.
 
     \b
     $ privid run-local people-counter --video plaza.mp4
     """
-    _run(query, video, executable or [], json, sandbox=False)
+    with clip(video, sample) as path:
+        _run(query, path, executable or [], json, sandbox=False)
+
+
+@contextmanager
+def clip(video: Path | None, sample: str | None) -> Iterator[Path]:
+    """The video to try something on: a file, or a camera's sample for as long as the context lasts."""
+    if (video is None) == (sample is None):
+        raise InputError("usage", "one video is needed", "give --video FILE, or --sample CAMERA")
+    if video is not None:
+        yield video
+        return
+    assert sample is not None
+    with Client(analyst_target()) as client:
+        content = client.sample(sample)
+    with tempfile.TemporaryDirectory(prefix="privid-sample-") as folder:
+        path = Path(folder) / f"{sample}-sample.mp4"
+        path.write_bytes(content)
+        yield path
 
 
 def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: bool) -> None:

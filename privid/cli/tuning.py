@@ -25,8 +25,9 @@ _SHOWN = 12
 
 def tune(
     query: trying.Query,
-    video: trying.Video,
     policy: Annotated[Path, typer.Option(metavar="POLICY.toml", help="The policy file that the owner publishes.")],
+    video: trying.Video = None,
+    sample: trying.Sample = None,
     chunks: Annotated[
         str | None, typer.Option(metavar="SECONDS,...", help="Chunk lengths to try, such as 1,2,5,10.")
     ] = None,
@@ -39,7 +40,7 @@ def tune(
 ) -> None:
     """Find the chunk length, rows and range with the least error: what chunking costs the detector, plus the noise.
 
-    The executable runs in the sandbox on video of your own, once for each chunk length; no budget is spent.
+    The executable runs in the sandbox on that video, once for each chunk length; no budget is spent.
 
     \b
     $ privid tune people-counter --video plaza.mp4 --policy policy.toml --plot tune.png
@@ -56,7 +57,7 @@ def tune(
     file = offline.load_policy_file(policy)
     lengths = _lengths(chunks)
     try:
-        with trying.errors(), footage(video) as film:
+        with trying.clip(video, sample) as path, trying.errors(), footage(path) as film:
             with about(text, query.name):
                 script = compile_script(text, offline.catalog(file))
             question = Question(script, file.policies, file.default_epsilon_nano or int(nano_epsilon("1")))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from privid.cli.terminal import cells, epsilon_text, local_time, table
-from privid.client.values import Camera, Query
+from privid.client.values import Camera, Query, Sample
 from privid.domain.policy import CameraPolicy
 from privid.domain.release import Estimate, Release, Scalar
 from privid.domain.release import Table as ReleasedTable
@@ -210,14 +210,21 @@ def camera_json(camera: Camera) -> dict[str, Any]:
         "left_now": None if camera.left_now_nano is None else epsilon(camera.left_now_nano),
         "left_min": None if camera.left_min_nano is None else epsilon(camera.left_min_nano),
     }
+    if camera.sample is not None:
+        document["sample"] = sample_json(camera.sample)
     if camera.url:
         document["url"] = camera.url
     return document
 
 
+def sample_json(sample: Sample) -> dict[str, Any]:
+    """A sample as a JSON object."""
+    return {"sha256": sample.sha256, "size_bytes": sample.size_bytes, "length_s": sample.length_us / SECOND}
+
+
 def print_cameras(console: Console, cameras: Iterable[Camera]) -> None:
     """Cameras, one a line."""
-    listing = table("NAME", "RECORDED", "COVERED", "POLICY rho/K", "BUDGET", "LEFT now..min", "MASKS")
+    listing = table("NAME", "RECORDED", "COVERED", "POLICY rho/K", "BUDGET", "LEFT now..min", "MASKS", "SAMPLE")
     for camera in cameras:
         policy = camera.policy
         covered = span_text(camera.covered_us) if camera.covered_us else "-"
@@ -238,6 +245,7 @@ def print_cameras(console: Console, cameras: Iterable[Camera]) -> None:
                 "-" if policy is None else epsilon_text(policy.epsilon_nano),
                 "-" if camera.left_min_nano is None else left,
                 masks or "-",
+                "-" if camera.sample is None else span_text(camera.sample.length_us),
             )
         )
     console.print(listing)

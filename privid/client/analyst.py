@@ -51,6 +51,11 @@ class Client:
         answer = self._connection.repeat(self._stub.ListCameras, query_pb2.ListCamerasRequest)
         return tuple(Camera.of(message) for message in answer.cameras)
 
+    def sample(self, camera: str) -> bytes:
+        """The clip that a camera's owner shows, a video file."""
+        request = query_pb2.GetSampleRequest(camera=camera)
+        return self._connection.repeat(self._stub.GetSample, lambda: request).content
+
     def upload(self, name: str, content: bytes) -> tuple[Executable, bool]:
         """Store an executable under a name. True: its newest version had this content already."""
 

@@ -20,6 +20,7 @@ from privid.client.values import (
     Preview,
     Query,
     RecordedTimeline,
+    Sample,
     Spending,
 )
 from privid.domain.policy import CameraPolicy
@@ -77,6 +78,15 @@ class OwnerClient:
             spans=tuple((span.from_us, span.to_us, names.get(span.state, "unknown")) for span in answer.spans),
             gaps=tuple((gap.from_us, gap.to_us, gap.reason) for gap in answer.gaps),
         )
+
+    def publish_sample(self, camera: str, content: bytes) -> Sample:
+        """Show a clip (a video file) to all who may ask about a camera, in place of an earlier one."""
+        request = admin_pb2.PublishSampleRequest(camera=camera, content=content)
+        return Sample.of(self._connection.once(self._stub.PublishSample, request).sample)
+
+    def withdraw_sample(self, camera: str) -> None:
+        """Show a camera's clip to nobody any more."""
+        self._connection.once(self._stub.WithdrawSample, admin_pb2.WithdrawSampleRequest(camera=camera))
 
     def policies(self, cameras: Iterable[str] = ()) -> tuple[dict[str, CameraPolicy], int]:
         """The policies of these cameras, or of all that have one, and the server's default epsilon in nano."""

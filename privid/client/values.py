@@ -10,6 +10,21 @@ from privid.rpc.v1 import admin_pb2, types_pb2
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A clip that the owner shows to a camera's analysts."""
+
+    sha256: str
+    size_bytes: int
+    length_us: int
+    published_us: int
+
+    @classmethod
+    def of(cls, message: types_pb2.Sample) -> "Sample":
+        """The sample in a message."""
+        return cls(message.sha256, message.size_bytes, message.length_us, message.published_us)
+
+
+@dataclass(frozen=True, slots=True)
 class Camera:
     """A camera. `recorded` runs from the first frame to the end of the last one; `url` is told to owners only."""
 
@@ -24,6 +39,7 @@ class Camera:
     left_now_nano: int | None
     left_min_nano: int | None
     url: str
+    sample: Sample | None = None
 
     @classmethod
     def of(cls, message: types_pb2.Camera) -> "Camera":
@@ -40,6 +56,7 @@ class Camera:
             left_now_nano=message.left_now_nano if message.HasField("left_now_nano") else None,
             left_min_nano=message.left_min_nano if message.HasField("left_min_nano") else None,
             url=message.url,
+            sample=Sample.of(message.sample) if message.HasField("sample") else None,
         )
 
 

@@ -46,6 +46,16 @@ cameras = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+samples = Table(
+    "samples",
+    metadata,
+    Column("camera_id", ForeignKey("cameras.id"), primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("length_us", BigInteger, nullable=False),
+    Column("published_us", BigInteger, nullable=False),
+)
+
 policies = Table(
     "policies",
     metadata,
@@ -73,7 +83,19 @@ segments = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("end_reason", String(32), nullable=False),
     Column("offset_us", BigInteger),  # of a live recording's end: its time less the clock's, still to be slewed away
+    # Of a sealed segment: its camera's data key (one of video_keys), and the id that stands in the file.
+    Column("key_id", BigInteger),
+    Column("file_id", LargeBinary),
     Index("ix_segments_camera_begin", "camera_id", "begin_us", unique=True),
+)
+
+video_keys = Table(
+    "video_keys",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("camera_id", ForeignKey("cameras.id"), nullable=False),
+    Column("master", String(16), nullable=False),  # id of the master key that opens it
+    Column("wrapped", LargeBinary, nullable=False),  # see privid.video.keys
 )
 
 gaps = Table(

@@ -37,6 +37,11 @@ class Home:
         return self.root / "pictures"
 
     @property
+    def samples(self) -> Path:
+        """Clips that owners show to analysts, one file named by its SHA-256 each."""
+        return self.root / "samples"
+
+    @property
     def spool(self) -> Path:
         """Rows of slots that have run, for queries that have not been released yet; one folder a query."""
         return self.root / "spool"
@@ -53,6 +58,6 @@ class Home:
 
     def create(self) -> "Home":
         """Make the directory and its folders, readable by their user alone. Existing ones are left as they are."""
-        for folder in (self.root, self.video, self.executables, self.pictures, self.spool):
+        for folder in (self.root, self.video, self.executables, self.pictures, self.samples, self.spool):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self

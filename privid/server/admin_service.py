@@ -25,6 +25,7 @@ from privid.server.convert import (
     query_message,
     record_message,
     record_value,
+    sample_message,
     timeline_message,
 )
 from privid.server.errors import Refused
@@ -35,6 +36,7 @@ from privid.server.people import People
 from privid.server.policies import PolicyChange, PolicyDesk
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries, QueryRow
+from privid.server.samples import Samples
 from privid.server.settings import Settings
 
 _ACTIVITY = ("query.reserved", "query.shared", "query.refused", "query.cancelled", "series")
@@ -50,6 +52,7 @@ class Office:
     forecaster: Forecaster
     audits: AuditDesk
     archive: Archive
+    samples: Samples
     lanes: Lanes
     clock: Clock
 
@@ -100,6 +103,20 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             request.to_us if request.HasField("to_us") else None,
         )
         return timeline_message(view)
+
+    async def PublishSample(
+        self, request: admin_pb2.PublishSampleRequest, context: Context
+    ) -> admin_pb2.PublishSampleResponse:
+        """From now on analysts see what is in it."""
+        sample = await asyncio.to_thread(self._office.samples.publish, _actor(), request.camera, request.content)
+        return admin_pb2.PublishSampleResponse(sample=sample_message(sample))
+
+    async def WithdrawSample(
+        self, request: admin_pb2.WithdrawSampleRequest, context: Context
+    ) -> admin_pb2.WithdrawSampleResponse:
+        """For those who do not have it yet."""
+        await asyncio.to_thread(self._office.samples.withdraw, _actor(), request.camera)
+        return admin_pb2.WithdrawSampleResponse()
 
     async def GetPolicies(
         self, request: admin_pb2.GetPoliciesRequest, context: Context

@@ -31,6 +31,7 @@ from privid.server.policies import PolicyDesk
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries
 from privid.server.query_service import QueryService
+from privid.server.samples import Samples
 from privid.server.settings import Settings
 from privid.video.catalog import Catalog
 from privid.video.pictures import PictureStore
@@ -77,7 +78,8 @@ def hold(home: Home) -> int:
 
 
 def wire(settings: Settings) -> Parts:
-    """Put the real parts together: database, ledger, engine. Raises DatabaseError, or ValueError for slot cores.
+    """Put the real parts together: database, ledger, engine. Raises DatabaseError, ValueError for slot cores,
+    or BadStoreSetting.
 
     The process keeps to the shared cores from here on, and so does every thread and child that does not say otherwise.
     """
@@ -121,14 +123,15 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
     home = Home(settings.home)
     if ensure_owner(parts.database, home.owner_token, parts.clock):
         _log.info("first start: the owner's token was written", path=str(home.owner_token))
-    cameras = Cameras(parts.database, parts.clock, parts.policies, parts.ledger)
+    samples = Samples(parts.database, home.samples, parts.clock)
+    cameras = Cameras(parts.database, parts.clock, parts.policies, parts.ledger, samples)
     people = People(parts.database, parts.clock)
     executables = ExecutableStore(parts.database, home.executables, parts.clock)
     executables.discard_leftovers()
     queries = Queries(parts.database)
     authenticator = Authenticator(parts.database)
     analysts = analysts_endpoint(
-        QueryService(parts.engine, cameras, people, executables, queries, settings, parts.clock),
+        QueryService(parts.engine, cameras, samples, people, executables, queries, settings, parts.clock),
         authenticator,
         settings,
     )
@@ -144,6 +147,7 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
                 Forecaster(parts.database, parts.clock, cameras, parts.ledger, parts.engine),
                 AuditDesk(parts.database),
                 Archive(parts.database, parts.clock),
+                samples,
                 parts.lanes,
                 parts.clock,
             ),

@@ -13,6 +13,7 @@ from privid.ledger import Ledger, Policies, audit
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_camera_name, check_timezone
+from privid.server.samples import Sample, Samples
 from privid.video.catalog import Camera, Catalog, Gap, Span
 
 _MOST_STEPS = 4_000
@@ -36,6 +37,7 @@ class CameraView:
     height: int = 0
     left_now_nano: int | None = None
     left_min_nano: int | None = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,13 @@ class TimelineView:
 class Cameras:
     """The cameras of one installation."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock, policies: Policies, ledger: Ledger) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, policies: Policies, ledger: Ledger, samples: Samples) -> None:
         self._engine = engine
         self._catalog = Catalog(engine)
         self._clock = clock
         self._policies = policies
         self._ledger = ledger
+        self._samples = samples
 
     def add(self, actor: str, name: str, timezone: str, url: str) -> CameraView:
         """A new camera, without a policy: nothing can be asked of it yet. Raises Refused."""
@@ -99,9 +102,9 @@ class Cameras:
     def views(self, names: Iterable[str] | None = None) -> tuple[CameraView, ...]:
         """These cameras, or all, by name. Unknown names are left out."""
         wanted = None if names is None else set(names)
-        policies = self._policies.all_current()
+        policies, samples = self._policies.all_current(), self._samples.all()
         return tuple(
-            self._view(camera, policies.get(camera.name))
+            replace(self._view(camera, policies.get(camera.name)), sample=samples.get(camera.name))
             for camera in self._catalog.cameras()
             if wanted is None or camera.name in wanted
         )

@@ -15,6 +15,7 @@ from privid.server.executables import StoredExecutable
 from privid.server.forecast import ForecastView
 from privid.server.people import Analyst
 from privid.server.ports import QueryStatus, Standing
+from privid.server.samples import Sample
 
 _DEFAULT_LIMIT = 100
 _MOST = 1000
@@ -85,7 +86,19 @@ def camera_message(view: CameraView, *, for_owner: bool = False) -> types_pb2.Ca
         message.policy.CopyFrom(policy_message(view.policy))
     if view.recorded is not None:
         message.recorded.CopyFrom(types_pb2.Interval(from_us=view.recorded[0], to_us=view.recorded[1]))
+    if view.sample is not None:
+        message.sample.CopyFrom(sample_message(view.sample))
     return message
+
+
+def sample_message(sample: Sample) -> types_pb2.Sample:
+    """What is known of a sample."""
+    return types_pb2.Sample(
+        sha256=sample.sha256,
+        size_bytes=sample.size_bytes,
+        length_us=sample.length_us,
+        published_us=sample.published_us,
+    )
 
 
 def timeline_message(view: TimelineView) -> admin_pb2.GetTimelineResponse:

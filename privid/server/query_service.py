@@ -18,6 +18,7 @@ from privid.server.guard import Context, caller
 from privid.server.people import People
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries, QueryRow
+from privid.server.samples import Samples
 from privid.server.settings import Settings
 
 _SHORTEST_TICK = 0.05
@@ -31,6 +32,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self,
         engine: QueryEngine,
         cameras: Cameras,
+        samples: Samples,
         people: People,
         executables: ExecutableStore,
         queries: Queries,
@@ -39,6 +41,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     ) -> None:
         self._engine = engine
         self._cameras = cameras
+        self._samples = samples
         self._people = people
         self._executables = executables
         self._queries = queries
@@ -57,6 +60,22 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             return [camera_message(view) for view in self._cameras.views(granted)]
 
         return query_pb2.ListCamerasResponse(cameras=await asyncio.to_thread(read))
+
+    async def GetSample(self, request: query_pb2.GetSampleRequest, context: Context) -> query_pb2.GetSampleResponse:
+        """To those who may ask about the camera."""
+        name = caller().name
+
+        def read() -> bytes:
+            granted = self._people.named(name).cameras
+            if request.camera not in granted:
+                raise Refused(
+                    "unknown_camera",
+                    f"there is no camera {request.camera!r} that you may ask about",
+                    f"cameras: {', '.join(granted) or 'none yet'}",
+                )
+            return self._samples.content(request.camera)
+
+        return query_pb2.GetSampleResponse(content=await asyncio.to_thread(read))
 
     async def UploadExecutable(
         self, request_iterator: AsyncIterator[query_pb2.UploadExecutableRequest], context: Context

@@ -57,6 +57,7 @@ PUBLIC_ERRORS: Mapping[str, PublicError] = {
     "upload_incomplete": PublicError(_INVALID, "The upload ended early or does not match its checksum."),
     "bad_executable": PublicError(_INVALID, "The file is not an executable that can be run."),
     "too_many_watches": PublicError(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many open Watch streams."),
+    "no_sample": PublicError(grpc.StatusCode.NOT_FOUND, "The camera's owner shows no sample of it."),
     "unknown_camera": PublicError(grpc.StatusCode.NOT_FOUND, "No such camera."),
     "unknown_analyst": PublicError(grpc.StatusCode.NOT_FOUND, "No such analyst."),
     "already_exists": PublicError(grpc.StatusCode.ALREADY_EXISTS, "The name is taken."),

@@ -1,5 +1,7 @@
 """What a forecast rests on, as both databases give it: moments, who asked about them lately, how often a query fits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -10,6 +12,7 @@ from privid.owner.forecast import DAY_US, forecast
 from privid.server.cameras import Cameras
 from privid.server.errors import Refused
 from privid.server.forecast import Forecaster, ForecastView
+from privid.server.samples import Samples
 from privid.testing.services import PretendedEngine
 from privid.video.catalog import Catalog, NewSegment
 from privid.video.frame_index import FrameIndex
@@ -36,7 +39,9 @@ def world(engine: sa.Engine) -> World:
 
 
 def view(world: World, days: int = 30, text: str = "") -> ForecastView:
-    cameras = Cameras(world.engine, world.clock, world.policies, world.ledger)
+    cameras = Cameras(
+        world.engine, world.clock, world.policies, world.ledger, Samples(world.engine, Path(), world.clock)
+    )
     return Forecaster(world.engine, world.clock, cameras, world.ledger, Pricing(world.engine)).forecast(
         "plaza", days, text, NANO
     )

@@ -49,6 +49,16 @@ class AdminServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineResponse.FromString,
                 _registered_method=True)
+        self.PublishSample = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/PublishSample',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.PublishSampleRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.PublishSampleResponse.FromString,
+                _registered_method=True)
+        self.WithdrawSample = channel.unary_unary(
+                '/privid.rpc.v1.AdminService/WithdrawSample',
+                request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.WithdrawSampleRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.WithdrawSampleResponse.FromString,
+                _registered_method=True)
         self.GetPolicies = channel.unary_unary(
                 '/privid.rpc.v1.AdminService/GetPolicies',
                 request_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetPoliciesRequest.SerializeToString,
@@ -184,6 +194,19 @@ class AdminServiceServicer:
     def GetTimeline(self, request, context):
         """What is recorded of one camera, and what is missing and why.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishSample(self, request, context):
+        """Shows a clip to all who may ask about a camera, in place of an earlier one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawSample(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -355,6 +378,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetTimeline,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineResponse.SerializeToString,
+            ),
+            'PublishSample': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishSample,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.PublishSampleRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.PublishSampleResponse.SerializeToString,
+            ),
+            'WithdrawSample': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawSample,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_admin__pb2.WithdrawSampleRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_admin__pb2.WithdrawSampleResponse.SerializeToString,
             ),
             'GetPolicies': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicies,
@@ -553,6 +586,60 @@ class AdminService:
             '/privid.rpc.v1.AdminService/GetTimeline',
             privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_admin__pb2.GetTimelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishSample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/PublishSample',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.PublishSampleRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.PublishSampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawSample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.AdminService/WithdrawSample',
+            privid_dot_rpc_dot_v1_dot_admin__pb2.WithdrawSampleRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_admin__pb2.WithdrawSampleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,9 @@ class AdminServiceStub:
     ListAllCameras: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAllCamerasRequest, _admin_pb2.ListAllCamerasResponse]
     GetTimeline: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTimelineRequest, _admin_pb2.GetTimelineResponse]
     """What is recorded of one camera, and what is missing and why."""
+    PublishSample: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PublishSampleRequest, _admin_pb2.PublishSampleResponse]
+    """Shows a clip to all who may ask about a camera, in place of an earlier one."""
+    WithdrawSample: _grpc.UnaryUnaryMultiCallable[_admin_pb2.WithdrawSampleRequest, _admin_pb2.WithdrawSampleResponse]
     GetPolicies: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPoliciesRequest, _admin_pb2.GetPoliciesResponse]
     """Policies of the named cameras, or of all that have one."""
     GetPolicyHistory: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPolicyHistoryRequest, _admin_pb2.GetPolicyHistoryResponse]
@@ -78,6 +81,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListAllCameras: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAllCamerasRequest, _admin_pb2.ListAllCamerasResponse]  # type: ignore[assignment]
     GetTimeline: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTimelineRequest, _admin_pb2.GetTimelineResponse]  # type: ignore[assignment]
     """What is recorded of one camera, and what is missing and why."""
+    PublishSample: _aio.UnaryUnaryMultiCallable[_admin_pb2.PublishSampleRequest, _admin_pb2.PublishSampleResponse]  # type: ignore[assignment]
+    """Shows a clip to all who may ask about a camera, in place of an earlier one."""
+    WithdrawSample: _aio.UnaryUnaryMultiCallable[_admin_pb2.WithdrawSampleRequest, _admin_pb2.WithdrawSampleResponse]  # type: ignore[assignment]
     GetPolicies: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPoliciesRequest, _admin_pb2.GetPoliciesResponse]  # type: ignore[assignment]
     """Policies of the named cameras, or of all that have one."""
     GetPolicyHistory: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPolicyHistoryRequest, _admin_pb2.GetPolicyHistoryResponse]  # type: ignore[assignment]
@@ -136,6 +142,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetTimelineResponse, _abc.Awaitable[_admin_pb2.GetTimelineResponse]]:
         """What is recorded of one camera, and what is missing and why."""
+
+    @_abc_1.abstractmethod
+    def PublishSample(
+        self,
+        request: _admin_pb2.PublishSampleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.PublishSampleResponse, _abc.Awaitable[_admin_pb2.PublishSampleResponse]]:
+        """Shows a clip to all who may ask about a camera, in place of an earlier one."""
+
+    @_abc_1.abstractmethod
+    def WithdrawSample(
+        self,
+        request: _admin_pb2.WithdrawSampleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.WithdrawSampleResponse, _abc.Awaitable[_admin_pb2.WithdrawSampleResponse]]: ...
 
     @_abc_1.abstractmethod
     def GetPolicies(

@@ -39,6 +39,11 @@ class QueryServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListCamerasRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListCamerasResponse.FromString,
                 _registered_method=True)
+        self.GetSample = channel.unary_unary(
+                '/privid.rpc.v1.QueryService/GetSample',
+                request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleResponse.FromString,
+                _registered_method=True)
         self.UploadExecutable = channel.stream_unary(
                 '/privid.rpc.v1.QueryService/UploadExecutable',
                 request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.UploadExecutableRequest.SerializeToString,
@@ -91,6 +96,13 @@ class QueryServiceServicer:
 
     def ListCameras(self, request, context):
         """The cameras that this analyst may ask about.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSample(self, request, context):
+        """The clip that a camera's owner shows, to try executables on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,6 +177,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListCamerasRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.ListCamerasResponse.SerializeToString,
             ),
+            'GetSample': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSample,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleResponse.SerializeToString,
+            ),
             'UploadExecutable': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadExecutable,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.UploadExecutableRequest.FromString,
@@ -238,6 +255,33 @@ class QueryService:
             '/privid.rpc.v1.QueryService/ListCameras',
             privid_dot_rpc_dot_v1_dot_query__pb2.ListCamerasRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_query__pb2.ListCamerasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.QueryService/GetSample',
+            privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,8 @@ class QueryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> QueryServiceAsyncStub: ...
     ListCameras: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListCamerasRequest, _query_pb2.ListCamerasResponse]
     """The cameras that this analyst may ask about."""
+    GetSample: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSampleRequest, _query_pb2.GetSampleResponse]
+    """The clip that a camera's owner shows, to try executables on."""
     UploadExecutable: _grpc.StreamUnaryMultiCallable[_query_pb2.UploadExecutableRequest, _query_pb2.UploadExecutableResponse]
     """Stores an executable under a name: the header first, then its bytes. Nothing is stored unless all of it arrived."""
     ListExecutables: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListExecutablesRequest, _query_pb2.ListExecutablesResponse]
@@ -55,6 +57,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCameras: _aio.UnaryUnaryMultiCallable[_query_pb2.ListCamerasRequest, _query_pb2.ListCamerasResponse]  # type: ignore[assignment]
     """The cameras that this analyst may ask about."""
+    GetSample: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSampleRequest, _query_pb2.GetSampleResponse]  # type: ignore[assignment]
+    """The clip that a camera's owner shows, to try executables on."""
     UploadExecutable: _aio.StreamUnaryMultiCallable[_query_pb2.UploadExecutableRequest, _query_pb2.UploadExecutableResponse]  # type: ignore[assignment]
     """Stores an executable under a name: the header first, then its bytes. Nothing is stored unless all of it arrived."""
     ListExecutables: _aio.UnaryUnaryMultiCallable[_query_pb2.ListExecutablesRequest, _query_pb2.ListExecutablesResponse]  # type: ignore[assignment]
@@ -80,6 +84,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.ListCamerasResponse, _abc.Awaitable[_query_pb2.ListCamerasResponse]]:
         """The cameras that this analyst may ask about."""
+
+    @_abc_1.abstractmethod
+    def GetSample(
+        self,
+        request: _query_pb2.GetSampleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.GetSampleResponse, _abc.Awaitable[_query_pb2.GetSampleResponse]]:
+        """The clip that a camera's owner shows, to try executables on."""
 
     @_abc_1.abstractmethod
     def UploadExecutable(

@@ -338,6 +338,7 @@ class Camera(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     timezone: _builtins.str
     gaps: _builtins.int
@@ -360,6 +361,8 @@ class Camera(_message.Message):
     def recorded(self) -> Global___Interval:
         """from the first to the last frame; absent: nothing recorded yet"""
 
+    @_builtins.property
+    def sample(self) -> Global___Sample: ...
     def __init__(
         self,
         *,
@@ -374,10 +377,11 @@ class Camera(_message.Message):
         url: _builtins.str = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
+        sample: Global___Sample | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "policy", b"policy", "recorded", b"recorded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "_sample", b"_sample", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "policy", b"policy", "recorded", b"recorded", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "covered_us", b"covered_us", "gaps", b"gaps", "height", b"height", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "name", b"name", "policy", b"policy", "recorded", b"recorded", "timezone", b"timezone", "url", b"url", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano", "_left_now_nano", b"_left_now_nano", "_recorded", b"_recorded", "_sample", b"_sample", "covered_us", b"covered_us", "gaps", b"gaps", "height", b"height", "left_min_nano", b"left_min_nano", "left_now_nano", b"left_now_nano", "name", b"name", "policy", b"policy", "recorded", b"recorded", "sample", b"sample", "timezone", b"timezone", "url", b"url", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_min_nano: _TypeAlias = _typing.Literal["left_min_nano"]  # noqa: Y015
     _WhichOneofArgType__left_min_nano: _TypeAlias = _typing.Literal["_left_min_nano", b"_left_min_nano"]  # noqa: Y015
@@ -385,14 +389,49 @@ class Camera(_message.Message):
     _WhichOneofArgType__left_now_nano: _TypeAlias = _typing.Literal["_left_now_nano", b"_left_now_nano"]  # noqa: Y015
     _WhichOneofReturnType__recorded: _TypeAlias = _typing.Literal["recorded"]  # noqa: Y015
     _WhichOneofArgType__recorded: _TypeAlias = _typing.Literal["_recorded", b"_recorded"]  # noqa: Y015
+    _WhichOneofReturnType__sample: _TypeAlias = _typing.Literal["sample"]  # noqa: Y015
+    _WhichOneofArgType__sample: _TypeAlias = _typing.Literal["_sample", b"_sample"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__left_min_nano) -> _WhichOneofReturnType__left_min_nano | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__left_now_nano) -> _WhichOneofReturnType__left_now_nano | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__recorded) -> _WhichOneofReturnType__recorded | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sample) -> _WhichOneofReturnType__sample | None: ...
 
 Global___Camera: _TypeAlias = Camera  # noqa: Y015
+
+@_typing.final
+class Sample(_message.Message):
+    """A clip that the owner shows to the camera's analysts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LENGTH_US_FIELD_NUMBER: _builtins.int
+    PUBLISHED_US_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.str
+    """lower-case hexadecimal"""
+    size_bytes: _builtins.int
+    length_us: _builtins.int
+    published_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        length_us: _builtins.int = ...,
+        published_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length_us", b"length_us", "published_us", b"published_us", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sample: _TypeAlias = Sample  # noqa: Y015
 
 @_typing.final
 class Executable(_message.Message):
