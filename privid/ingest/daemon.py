@@ -54,12 +54,13 @@ class _Post:
 
 @dataclass(slots=True)
 class _Room:
-    """What retention did last."""
+    """What retention did last. `is_short`: nothing more could be removed, and less is free than was wanted."""
 
     policy: Policy = field(default_factory=Policy)
     removed_segments: int = 0
     removed_bytes: int = 0
     blocked_bytes: int = 0
+    is_short: bool = False
     error: str | None = None
 
 
@@ -102,6 +103,8 @@ class Daemon:
                 self._read_again(is_asked=self._reload.is_set())
                 self._reload.clear()
             self._arrange()
+            if not self._room.is_short and self._is_short_of_room():
+                self._make_room.set()
         self._end()
         retention.join(_GRACE_SECONDS)
 
@@ -130,6 +133,9 @@ class Daemon:
         """Below this nothing is written; retention, if it is asked to, begins long before."""
         wanted = self._configuration.retention.min_free_bytes
         return min(_LEAST_FREE_BYTES, wanted // 4) if wanted else _LEAST_FREE_BYTES
+
+    def _is_short_of_room(self) -> bool:
+        return self._store.free_bytes() < self._configuration.retention.min_free_bytes
 
     def _read_again(self, *, is_asked: bool) -> None:
         try:
@@ -204,5 +210,6 @@ class Daemon:
                 self._room.removed_segments += swept.segments
                 self._room.removed_bytes += swept.size_bytes
                 self._room.blocked_bytes = swept.blocked_bytes
+            self._room.is_short = self._is_short_of_room()
             self._make_room.wait(_RETENTION_SECONDS)
             self._make_room.clear()

@@ -1,18 +1,23 @@
 """The recorder's other sources and its disk: a watched folder, and a small device that fills."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from privid.database.connect import open_database
+from privid.domain.budget import Charge, Grid, Loss
 from privid.domain.units import SECOND
 from privid.testing.video import write_clip
+from tests.support.ledgers import PLAIN, World
 from tests.support.rtsp import Recorder, wait_for
 
 START = 1_796_112_000 * SECOND
@@ -52,28 +57,67 @@ def test_files_that_are_put_into_a_folder(tmp_path, started):
 
 
 def noise(path, seconds=6, fps=20):
-    """Some 5 MB a second of pictures that nothing can compress."""
+    """Some 250 kB a frame of pictures that nothing can compress."""
     draw = np.random.default_rng(1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=fps, options={"qmin": "2", "qmax": "2"})
         stream.width, stream.height, stream.pix_fmt = 480, 360, "yuvj420p"
-        for _ in range(seconds * fps):
+        pictures = []
+        for _ in range(10):
             picture = draw.integers(0, 256, (360, 480, 3), dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+            pictures += [bytes(p) for p in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))]
+        for number in range(seconds * fps):
+            packet = av.Packet(pictures[number % len(pictures)])
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, fps), True
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            container.mux(packet)
     return path
+
+
+@contextlib.contextmanager
+def device(folder, megabytes):
+    """A device of this size at an empty folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small device needs root")
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture
 def small_disk(tmp_path):
     """A device of 30 MB where the store is."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small device needs root")
-    folder = tmp_path / "home" / "video"
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m,mode=0700", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with device(tmp_path / "home" / "video", 30) as folder:
+        yield folder
+
+
+@pytest.fixture
+def source_disk(tmp_path):
+    """A large one for what is recorded, so that it does not outlive the test."""
+    with device(tmp_path / "source", 400) as folder:
+        yield folder
+
+
+@pytest.fixture
+def device_of_200_mb(tmp_path):
+    """Where the store is."""
+    with device(tmp_path / "home" / "video", 200) as folder:
+        yield folder
+
+
+def ingest_status(recorder):
+    """What `privid-ingest status` prints."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("privid-ingest")), "status", "--listen", f"127.0.0.1:{recorder.port}"],
+        env={**os.environ, "PRIVID_HOME": str(recorder.home.root), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def status(recorder):
@@ -82,22 +126,40 @@ def status(recorder):
 
 
 @pytest.mark.timeout(240)
-def test_retention_keeps_recording_going_on_a_full_device(tmp_path, small_disk, started):
-    clip = noise(tmp_path / "noise.mp4")
-    config = 'segment = "1s"\nmin_free = "12 MB"\n'
-    recorder = Recorder(tmp_path, {"gate": str(clip)}, config).start()
+def test_a_device_of_200_mb_that_fills(tmp_path, device_of_200_mb, source_disk, started):
+    """Retention keeps the recording going, what a query has reserved survives, and the status says so."""
+    clip = noise(source_disk / "noise.mp4", seconds=15, fps=100)
+    recorder = Recorder(tmp_path, {"gate": str(clip)}, 'segment = "1s"\nmin_free = "60 MB"\n').start()
     started.append(recorder)
-    wait_for(lambda: status(recorder).get("retention", {}).get("removed_segments", 0) >= 4, "retention", 120)
-    received = recorder.camera("gate")["received_bytes"]
-    wait_for(lambda: recorder.camera("gate")["received_bytes"] > received + 10_000_000, "recording that goes on", 120)
+    wait_for(lambda: len(recorder.catalog.segments("gate", 0, 1 << 61)) >= 4, "segments")
+    reserved = recorder.catalog.segments("gate", 0, 1 << 61)[1:3]
+    world = World(open_database(recorder.home.database))
+    world.policies.put("gate", PLAIN, actor="owner:olga")
+    grid = Grid(reserved[0].begin_us, SECOND, SECOND, round((reserved[1].end_us - reserved[0].begin_us) / SECOND))
+    query = world.reserve(Charge("gate", (Loss("none", 1000, None, grid),)))
+
+    wait_for(lambda: status(recorder)["retention"]["removed_bytes"] >= 100_000_000, "retention", 120)
+    wait_for(lambda: "should have been removed, but unfinished queries need them" in ingest_status(recorder), "status")
+    found = status(recorder)
+    assert found["retention"]["blocked_bytes"] >= sum(recorder.store.path(s.path).stat().st_size for s in reserved)
+    assert (found["healthy"], found["disk_full"]) == (True, False)
+    # The clip ends, and begins again; nothing else ever stopped the recording.
+    assert recorder.camera("gate")["failures"].keys() <= {"ended"}
+    segments = recorder.catalog.segments("gate", 0, 1 << 61)
+    assert [segment.id for segment in segments[:2]] == [segment.id for segment in reserved]
+    gaps = recorder.catalog.gaps("gate", 0, 1 << 61)
+    assert {"expired"} <= {gap.reason for gap in gaps} <= {"expired", "ended"}
+    spans = recorder.catalog.coverage("gate", gaps[0].begin_us, segments[-1].end_us)
+    assert {span.state for span in spans} == {"covered", "gap"}
+
+    # As soon as the query is finished, its segments go as well.
+    world.ledger.start(query.query_id)
+    world.ledger.release(query.query_id, "{}")
+    wait_for(lambda: not recorder.catalog.segments("gate", reserved[0].begin_us, reserved[1].end_us), "the last ones")
     assert recorder.stop() == 0
     recorder.check_files()
-    recorded = recorder.catalog.recorded("gate")
-    assert recorded.size_bytes < 30 * 2**20
-    gaps = recorder.catalog.gaps("gate", 0, 1 << 61)
-    assert gaps[0].reason == "expired"
-    (first, *_) = recorder.catalog.segments("gate", 0, 1 << 61)
-    assert first.begin_us >= gaps[0].end_us
+    frames = np.concatenate([segment.index().times_us for segment in recorder.catalog.segments("gate", 0, 1 << 61)])
+    assert (np.diff(frames) > 0).all()
 
 
 @pytest.mark.timeout(240)
@@ -113,13 +175,7 @@ def test_a_full_device_without_retention_is_loud_and_recovers(tmp_path, small_di
     assert not status(recorder)["healthy"]
     assert recorder.get("/healthz") == "not recorded: gate\n"
     assert "the disk is full and nothing more can be removed" in recorder.log.read_text()
-    said = subprocess.run(
-        [str(Path(sys.executable).with_name("privid-ingest")), "status", "--listen", f"127.0.0.1:{recorder.port}"],
-        env={**os.environ, "PRIVID_HOME": str(recorder.home.root), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    said = ingest_status(recorder)
     assert "waiting: disk full" in said
     assert "THE DISK IS FULL" in said
     ballast.unlink()
