@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from privid.cli.ingest_check import check_command
 from privid.cli.ingest_daemon import run_command, status_command, timeline_command
+from privid.cli.ingest_keys import keys_app
 from privid.cli.ingest_store import open_store, size_text, store_errors
 from privid.cli.terminal import SETTINGS, Json, print_json, run_app, stderr, stdout
 from privid.cli.views import span_text
@@ -62,6 +64,8 @@ def import_command(
         _print_imported(imported, file)
 
 
+app.add_typer(keys_app, name="keys")
+app.command("check")(check_command)
 app.command("run")(run_command)
 app.command("status")(status_command)
 app.command("timeline")(timeline_command)

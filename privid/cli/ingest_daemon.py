@@ -223,8 +223,19 @@ def _print_recorder(daemon: dict[str, Any] | None, listen: str) -> None:
     if daemon is None:
         out.print(f"no recorder answers on {listen} (privid-ingest run)", markup=False)
         return
-    out.print(f"recorder: {size_text(daemon['disk_free_bytes'])} left on the disk", markup=False)
-    if daemon["disk_full"]:
+    spool = daemon["spool"]
+    left = size_text(daemon["disk_free_bytes"])
+    if spool is None:
+        out.print(f"recorder: {left} left on the disk", markup=False)
+    else:
+        waiting = size_text(spool["size_bytes"])
+        out.print(f"recorder: stores in {daemon['store']}; {waiting} wait here, room for {left} more", markup=False)
+    if daemon["disk_full"] and spool is not None:
+        out.print(
+            "THE SPOOL IS FULL, nothing is recorded: see why the store takes nothing, or set PRIVID_STORE_SPOOL_BYTES",
+            markup=False,
+        )
+    elif daemon["disk_full"]:
         out.print("THE DISK IS FULL, nothing is recorded: make room, or set min_free, max_size or keep", markup=False)
     if daemon["retention"]["blocked_bytes"]:
         blocked = size_text(daemon["retention"]["blocked_bytes"])

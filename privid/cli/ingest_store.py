@@ -12,8 +12,9 @@ from privid.database.errors import DatabaseError
 from privid.domain.home import Home
 from privid.ingest.errors import BadRecording, BadVideoFile
 from privid.video.catalog import Catalog
-from privid.video.errors import StoreFailure, VideoError
+from privid.video.errors import BadStoreSetting, StoreFailure, VideoError
 from privid.video.store import SegmentStore
+from privid.video.store_settings import open_store as open_configured
 
 
 @contextmanager
@@ -23,6 +24,8 @@ def store_errors() -> Iterator[None]:
         yield
     except BadRecording as error:
         raise InputError("configuration", str(error), "see docs/how-to/record-cameras.md") from None
+    except BadStoreSetting as error:
+        raise InputError("configuration", str(error), "see docs/how-to/store-video.md") from None
     except (BadVideoFile, VideoError) as error:
         raise InputError("video", str(error), "see privid-ingest import --help") from None
     except (DatabaseError, StoreFailure) as error:
@@ -37,11 +40,11 @@ def store_errors() -> Iterator[None]:
 
 @contextmanager
 def open_store() -> Iterator[tuple[Catalog, SegmentStore]]:
-    """The catalog and the store of PRIVID_HOME."""
+    """The catalog and the store of the environment."""
     home = Home.from_environment().create()
     engine = open_database(os.environ.get("PRIVID_DATABASE_URL") or home.database)
     try:
-        yield Catalog(engine), SegmentStore(home.video)
+        yield Catalog(engine), open_configured(home, engine)
     finally:
         engine.dispose()
 

@@ -17,6 +17,7 @@ from privid.server.app import Addresses, AlreadyRunning, Parts, hold, serve_unti
 from privid.server.endpoints import CannotListen
 from privid.server.logs import configure_logs
 from privid.server.settings import Settings
+from privid.video.errors import BadStoreSetting
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -141,7 +142,7 @@ def _run(options: dict[str, Any], log_level: str, *, json: bool) -> None:
 def _wire(settings: Settings) -> Parts:
     try:
         return wire(settings)
-    except ValueError as error:
+    except (ValueError, BadStoreSetting) as error:
         raise InputError("cannot_start", str(error)) from None
 
 

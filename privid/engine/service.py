@@ -41,7 +41,7 @@ from privid.ledger.watermark import Watermark
 from privid.privacy import explain
 from privid.video.catalog import Catalog
 from privid.video.pictures import PictureStore
-from privid.video.store import SegmentStore
+from privid.video.store_settings import open_store
 from query_lang import QueryError
 
 _DIGITS = 5
@@ -106,7 +106,7 @@ class Engine:
         self._clock = clock
         self._delay_us = delay_us
         self._planner = Planner(database, Policies(database, clock), video, pictures, lanes, clock)
-        executor = Executor(home, video, SegmentStore(home.video), pictures, lanes, clock)
+        executor = Executor(home, video, open_store(home, database), pictures, lanes, clock)
         watermark = Watermark(home.ledger_head, database)
         self._runner = Runner(home, ledger, self._planner, executor, watermark.advance, clock)
 

@@ -91,8 +91,11 @@ class Daemon:
         self._reload.set()
 
     def run(self) -> None:
-        """Record until stopped. Raises OSError, StoreFailure or SQLAlchemyError at the start only."""
-        self._store.sweep(self._catalog.known_paths)
+        """Record until stopped. Raises OSError or SQLAlchemyError at the start only."""
+        try:
+            self._store.sweep(self._catalog.known_paths)
+        except StoreFailure as error:  # the place is away: what is left there is removed before anything is stored
+            _log.error("what a killed recorder left stays for now", error=str(error))
         retention = threading.Thread(target=self._keep_room, name="retention", daemon=True)
         retention.start()
         self._arrange()
@@ -111,12 +114,14 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """How things are, as JSON; it names no address."""
         cameras = [post.state.as_json() for post in list(self._posts.values())]
-        free = self._store.free_bytes()
+        free, spool = self._store.free_bytes(), self._store.spool()
         return {
             "started_us": self._started_us,
             "now_us": self._clock.now_us(),
             "clock_step_us": self._clock.step_us(),
             "disk_free_bytes": free,
+            "store": self._store.label,
+            "spool": spool and {"size_bytes": spool.size_bytes, "limit_bytes": spool.limit_bytes},
             "disk_full": free < self._least_free,
             "retention": {
                 "removed_segments": self._room.removed_segments,

@@ -56,7 +56,7 @@ def import_file(
 
     Each repetition begins one nominal frame after the last frame of the one before; they share the bytes on disk.
     Leftovers of imports that were killed are removed first. `size_bytes` counts shared bytes once.
-    Raises UnknownCamera, TimeConflict, BadVideoFile, OSError.
+    Raises UnknownCamera, TimeConflict, BadVideoFile, StoreFailure, OSError.
     """
     camera = catalog.camera(camera).name
     if not 1 <= repeat <= MAX_REPEAT:
@@ -77,15 +77,16 @@ def import_file(
 
     with store.staging() as staging:
         written = copy_segments(path, packets, staging.new_file, advance)
+        prepared = [staging.prepare(camera, part.file) for part in written]
         files: dict[str, Path] = {}
         segments: list[NewSegment] = []
         for repetition in range(repeat):
-            for part, follower in zip(written, [*written[1:], None], strict=True):
+            for part, stored, follower in zip(written, prepared, [*written[1:], None], strict=True):
                 times = clock.times(part.source_ticks, repetition)
                 if len(times) > 1 and np.diff(times).min() <= 0:
                     raise BadVideoFile(f"{path}: frames are less than a microsecond apart")
                 name = segment_path(camera, int(times[0]), part.file.suffix)
-                files[name] = part.file
+                files[name] = stored.file
                 segments.append(
                     NewSegment(
                         path=name,
@@ -96,11 +97,12 @@ def import_file(
                         width=part.width,
                         height=part.height,
                         codec=packets.codec,
-                        size_bytes=part.file.stat().st_size,
+                        size_bytes=stored.size_bytes,
                         end_reason="end of file" if follower is None else "cut",
+                        seal=stored.seal,
                     )
                 )
-        size_bytes = sum(part.file.stat().st_size for part in written)
+        size_bytes = sum(stored.size_bytes for stored in prepared)
         staging.publish(files, lambda: catalog.add_segments(camera, segments), catalog.known_paths)
     return Imported(
         camera=camera,

@@ -1,7 +1,7 @@
 """Finished segment files on their way into the store and the catalog, off the thread that reads from the camera.
 
-Syncing a file and committing a row can take long; a camera must not wait for it. What cannot be published (the disk is
-full, the database is away) stays where it was recorded, and is tried again with the next one.
+Syncing or uploading a file and committing a row can take long; a camera must not wait for it. What cannot be published
+(the disk is full, the database or the bucket is away) stays where it was recorded, and is tried again until it can.
 """
 
 import threading
@@ -109,11 +109,12 @@ class Publisher:
 
 
 def publish(catalog: Catalog, staging: Staging, camera: str, finished: Finished) -> None:
-    """Sync a file, give it its name in the store, enter it in the catalog, and only then remove the recorded name.
+    """Seal a file if the store seals, give it its name there, enter it in the catalog; then remove the recording.
 
-    Raises TimeConflict, OSError, SQLAlchemyError.
+    Raises TimeConflict, StoreFailure, OSError, SQLAlchemyError.
     """
     path = segment_path(camera, int(finished.index.times_us[0]), finished.file.suffix)
+    prepared = staging.prepare(camera, finished.file)
     segment = NewSegment(
         path=path,
         end_us=finished.end_us,
@@ -121,11 +122,12 @@ def publish(catalog: Catalog, staging: Staging, camera: str, finished: Finished)
         width=finished.width,
         height=finished.height,
         codec=finished.codec,
-        size_bytes=finished.file.stat().st_size,
+        size_bytes=prepared.size_bytes,
         end_reason=finished.end_reason,
         offset_us=finished.offset_us,
+        seal=prepared.seal,
     )
-    staging.publish({path: finished.file}, lambda: catalog.add_segments(camera, [segment]), catalog.known_paths)
+    staging.publish({path: prepared.file}, lambda: catalog.add_segments(camera, [segment]), catalog.known_paths)
     finished.file.unlink()
 
 

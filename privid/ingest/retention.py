@@ -53,7 +53,10 @@ class Retention:
         self._store = store
 
     def apply(self, policy: Policy, now_us: int) -> Swept:
-        """Remove what is too old or too much. Raises OSError or SQLAlchemyError; the rest stays for the next pass."""
+        """Remove what is too old or too much. Raises StoreFailure, OSError or SQLAlchemyError; the rest stays for the
+        next pass.
+        """
+        self._store.settle(self._catalog.known_paths)
         swept = Swept()
         for camera, limits in policy.cameras.items():
             if limits.keep_us is not None:
@@ -62,7 +65,8 @@ class Retention:
                 self._remove_oldest(camera, self._catalog.sizes().get(camera, 0) - limits.max_bytes, swept)
         if policy.max_bytes is not None:
             self._remove_oldest(None, sum(self._catalog.sizes().values()) - policy.max_bytes, swept)
-        while (missing := policy.min_free_bytes - self._store.free_bytes()) > 0:
+        # Removing what lies elsewhere makes no room here.
+        while not self._store.is_remote and (missing := policy.min_free_bytes - self._store.free_bytes()) > 0:
             # Files can share their bytes, so the disk itself has to say what a removal was worth.
             before = swept.segments
             self._remove_oldest(None, missing, swept)

@@ -25,6 +25,8 @@ class _Metrics(Collector):
         yield GaugeMetricFamily(
             "privid_ingest_disk_free_bytes", "Left on the store's disk", value=status["disk_free_bytes"]
         )
+        spool = status["spool"] or {"size_bytes": 0}
+        yield GaugeMetricFamily("privid_ingest_spool_bytes", "Waiting for a store elsewhere", value=spool["size_bytes"])
         yield GaugeMetricFamily(
             "privid_ingest_clock_step_seconds",
             "A step of the clock, not yet believed",

@@ -21,6 +21,7 @@ from privid.domain.units import isoformat
 from privid.video import frame_index
 from privid.video.errors import BadCamera, TimeConflict, UnknownCamera
 from privid.video.frame_index import FrameIndex
+from privid.video.sealing import Seal
 
 Coverage = Literal["covered", "gap", "unknown"]
 
@@ -57,6 +58,7 @@ class NewSegment:
     size_bytes: int
     end_reason: str
     offset_us: int | None = None
+    seal: Seal | None = None
 
     @property
     def begin_us(self) -> int:
@@ -66,7 +68,7 @@ class NewSegment:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment as the catalog has it. `times` is its index of frames, encoded: see `index`."""
+    """A segment as the catalog has it. `times` is its index of frames, encoded: see `index`; the last two, `seal`."""
 
     id: int
     path: str
@@ -77,6 +79,13 @@ class Segment:
     width: int
     height: int
     codec: str
+    key_id: int | None = None
+    file_id: bytes | None = None
+
+    @property
+    def seal(self) -> Seal | None:
+        """What opens its file; None if that is clear."""
+        return None if self.key_id is None or self.file_id is None else Seal(self.key_id, self.file_id)
 
     def index(self) -> FrameIndex:
         """The index of its frames, decoded anew at each call."""
@@ -318,6 +327,12 @@ class Catalog:
                 known.update(connection.scalars(sa.select(column).where(column.in_(paths[start : start + 500]))))
         return frozenset(known)
 
+    def paths(self, after: str = "", limit: int = 1000) -> list[str]:
+        """Paths of all segments, in their order, behind `after`."""
+        column = schema.segments.c.path
+        with reading(self._engine) as connection:
+            return list(connection.scalars(sa.select(column).where(column > after).order_by(column).limit(limit)))
+
     def frame_times(self, camera: str, begin_us: int, end_us: int) -> npt.NDArray[np.int64]:
         """The times of all frames taken in [begin_us, end_us), ascending, in microseconds. Raises UnknownCamera."""
         found = [np.empty(0, dtype=np.int64)]
@@ -421,6 +436,8 @@ def _insert_segments(connection: sa.Connection, name: str, segments: Sequence[Ne
                 "size_bytes": segment.size_bytes,
                 "end_reason": segment.end_reason,
                 "offset_us": segment.offset_us,
+                "key_id": segment.seal and segment.seal.key_id,
+                "file_id": segment.seal and segment.seal.file_id,
             }
             for segment in segments
         ],

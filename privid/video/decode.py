@@ -11,6 +11,7 @@ from av.error import FFmpegError
 
 from privid.video.errors import StoreFailure
 from privid.video.frame_index import FrameIndex
+from privid.video.sealing import SealedFile
 
 _log = logging.getLogger(__name__)
 
@@ -18,21 +19,24 @@ Packets = Iterator["av.Packet[VideoStream]"]
 
 READ_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": "mov,mp4,matroska,webm"}
 """A segment is a file of one of our own containers and refers to nothing else."""
+_BUFFER = 64 * 1024
+"""What is asked of an open file at a time: one chunk of a sealed one."""
 
 _WORTH_A_SEEK = 8
 """Frames that must be saved before a seek forwards pays: it drops what the decoder has begun."""
 
 
 class SegmentDecoder:
-    """Gives the frames of one segment by their positions in its index.
+    """Gives the frames of one segment by their positions in its index. `file` is a path, or open and then closed by
+    who opened it.
 
     Asked for positions that go on where it stopped, it goes on decoding; else it seeks to the last entry of the index
     before them. Frames that are not asked for are decoded, since others depend on them, and dropped. Not for use by
-    several threads at once. Raises StoreFailure if the file cannot be opened.
+    several threads at once. Raises StoreFailure if the file cannot be opened, and what reading an open one raises.
     """
 
-    def __init__(self, path: Path, index: FrameIndex, *, threads: int = 1) -> None:
-        self._path = path
+    def __init__(self, file: Path | SealedFile, index: FrameIndex, *, threads: int = 1) -> None:
+        self._path = file if isinstance(file, Path) else file.name
         self._index = index
         self._positions = {tick: position for position, tick in enumerate(index.ticks.tolist())}
         self._frames: Iterator[tuple[int, VideoFrame]] | None = None
@@ -40,9 +44,10 @@ class SegmentDecoder:
         self._next = 0
         self._ahead: tuple[int, VideoFrame] | None = None
         try:
-            self._container = av.open(f"file:{path}", options=READ_OPTIONS)
+            source = f"file:{file}" if isinstance(file, Path) else file
+            self._container = av.open(source, mode="r", options=READ_OPTIONS, buffer_size=_BUFFER)
         except (OSError, FFmpegError) as error:
-            raise StoreFailure(f"cannot open the segment {path}: {error.strerror or error}") from error
+            raise StoreFailure(f"cannot open the segment {self._path}: {error.strerror or error}") from error
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = threads
 

@@ -31,5 +31,13 @@ class TimeConflict(VideoError):
     """Video that overlaps what is recorded already, or whose time goes backwards."""
 
 
+class BadStoreSetting(VideoError):
+    """An address of the store that cannot be used."""
+
+
+class BadKeyFile(BadStoreSetting):
+    """A file of master keys that cannot be used; the message never quotes it."""
+
+
 class StoreFailure(Exception):
     """The store or a file in it failed: a failure of the system, never a property of what a camera saw."""

@@ -7,6 +7,7 @@ How many frames a chunk has, and when they were taken, follows from the catalog 
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -127,7 +128,7 @@ class _Reader:
         self._outputs = outputs
         self._threads = threads
         self._indexes: OrderedDict[int, FrameIndex] = OrderedDict()
-        self._decoders: OrderedDict[int, SegmentDecoder] = OrderedDict()
+        self._decoders: OrderedDict[int, tuple[SegmentDecoder, ExitStack]] = OrderedDict()
 
     def read(self, chunk: Chunk) -> Iterator[ChunkFrames]:
         """The frames of a chunk, for each view."""
@@ -197,7 +198,7 @@ class _Reader:
         for output in self._outputs:
             output.close()
         while self._decoders:
-            self._decoders.popitem()[1].close()
+            self._close(*self._decoders.popitem()[1])
 
     def _index(self, segment: Segment) -> FrameIndex:
         if segment.id not in self._indexes:
@@ -210,8 +211,20 @@ class _Reader:
         key = part.segment.id
         if key not in self._decoders:
             if len(self._decoders) >= _OPEN_SEGMENTS:
-                self._decoders.popitem(last=False)[1].close()
-            path = self._store.path(part.segment.path)
-            self._decoders[key] = SegmentDecoder(path, part.index, threads=self._threads)
+                self._close(*self._decoders.popitem(last=False)[1])
+            with ExitStack() as held:
+                file = held.enter_context(self._store.open(part.segment.path, part.segment.seal))
+                decoder = SegmentDecoder(file, part.index, threads=self._threads)
+                self._decoders[key] = decoder, held.pop_all()
+            if self._store.is_remote:
+                # While this one is read, the one after it is fetched.
+                after = self._catalog.segments(self._camera, part.segment.end_us, part.segment.end_us + 1)
+                self._store.prefetch([segment.path for segment in after])
         self._decoders.move_to_end(key)
-        return self._decoders[key]
+        return self._decoders[key][0]
+
+    @staticmethod
+    def _close(decoder: SegmentDecoder, held: ExitStack) -> None:
+        """Close a decoder, and only then the file that it reads."""
+        with held:
+            decoder.close()

@@ -1,12 +1,12 @@
-"""The video store: segment files on a local disk.
+"""The video store: segment files, and how they come into it so that no crash leaves the catalog and the files apart.
 
-A file is written under a staging folder (a live recording: under a folder of its camera), synced, given its final name,
-and only then entered in the catalog. A staging folder belongs to one process, which holds its lock while it lives and
-lists the final names it is about to give in a journal; so whoever starts next can tell what a killed process left
-behind and remove exactly that.
+A file is written under a staging folder (a live recording: under a folder of its camera) of the local disk, sealed if
+there are keys, given its final name where segments lie (`privid.video.storage`), and only then entered in the catalog.
+A staging folder belongs to one process, which holds its lock while it lives and lists the final names it is about to
+give in a journal; so whoever starts next can tell what a killed process left behind and remove exactly that. What
+cannot be removed because the place is away stays in the journal until it can.
 """
 
-import errno
 import fcntl
 import json
 import os
@@ -14,16 +14,22 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from privid.domain.units import SECOND
 from privid.video.errors import StoreFailure
+from privid.video.keys import KeyRing
+from privid.video.sealing import Seal, SealedFile, seal_file
+from privid.video.storage.contract import Storage
+from privid.video.storage.local import LocalStorage, make_folder, sync
 
 _INCOMING = ".incoming"
 _RECORDING = ".recording"
 _JOURNAL = "journal.json"
-_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP)
 
 Known = Callable[[Sequence[str]], frozenset[str]]
 """Those of some paths that the catalog knows."""
@@ -36,16 +42,45 @@ def segment_path(camera: str, begin_us: int, suffix: str) -> str:
     return f"{camera}/{moment:%Y-%m-%d}/{moment:%H%M%S}-{uuid.uuid4().hex[:12]}{suffix}"
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A file as it will be stored: itself, or a sealed copy."""
+
+    file: Path
+    size_bytes: int
+    seal: Seal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """What waits on the local disk for a store elsewhere, and how much may."""
+
+    size_bytes: int
+    limit_bytes: int
+
+
 class Staging:
     """A folder of files that are not part of the store yet."""
 
     def __init__(self, store: "SegmentStore", folder: Path) -> None:
         self._store = store
         self._folder = folder
+        self.is_unsettled = False
+        """Whether files may be left under names of the journal that the catalog does not know."""
 
     def new_file(self, suffix: str) -> Path:
         """A path at which to write a file."""
         return self._folder / f"{uuid.uuid4().hex}{suffix}"
+
+    def prepare(self, camera: str, file: Path) -> Prepared:
+        """Seal a complete file if the store seals. Raises StoreFailure, OSError, SQLAlchemyError."""
+        keys = self._store.keys
+        if keys is None or not keys.seals:
+            return Prepared(file, file.stat().st_size, None)
+        key = keys.current(camera)
+        target = self.new_file(f"{file.suffix}.sealed")
+        seal = Seal(key.id, seal_file(file, target, key.key))
+        return Prepared(target, target.stat().st_size, seal)
 
     def publish(self, files: Mapping[str, Path], enter: Callable[[], None], known: Known) -> None:
         """Give staged files their final names and call `enter`, which makes the catalog's rows: all or nothing.
@@ -53,49 +88,105 @@ class Staging:
         `files` maps paths relative to the store to staged files; one staged file may get several names, which then
         share its bytes. Whatever `enter` raises is raised again, after the names have been removed.
         """
+        self._store.settle(known)
         for file in set(files.values()):
-            _sync(file)
+            sync(file)
         self._write_journal(list(files))
+        self.is_unsettled = True
         try:
-            for relative, file in files.items():
-                target = self._store.path(relative)
-                self._store.make_folder(target.parent)
-                _link(file, target)
-            for folder in {self._store.path(relative).parent for relative in files}:
-                _sync(folder)
+            self._store.storage.put(files)
             enter()
         except BaseException:
             # Whether a commit that failed half-way took place is for the catalog to say.
-            self._store.discard(files, known)
+            self._discard(list(files), known)
             raise
+        self.is_unsettled = False
 
     def withdraw(self, leave: Callable[[], Sequence[str]], planned: Sequence[str], known: Known) -> None:
         """Remove files that `leave` takes out of the catalog: it gives their paths, which are among `planned`.
 
         Killed in between, the next sweep removes those of the planned ones that the catalog does not know any more.
         """
+        self._store.settle(known)
         self._write_journal(planned)
+        self.is_unsettled = True
         self._store.discard(leave(), known)
+        self.is_unsettled = False
+
+    def _discard(self, paths: Sequence[str], known: Known) -> None:
+        """Remove what must not stay; what cannot be removed now stays in the journal, for the next sweep."""
+        with suppress(StoreFailure, OSError, SQLAlchemyError):
+            self._store.discard(paths, known)
+            self.is_unsettled = False
 
     def _write_journal(self, paths: Sequence[str]) -> None:
         journal = self._folder / _JOURNAL
         journal.write_text(json.dumps(paths))
-        _sync(journal)
-        _sync(self._folder)
+        sync(journal)
+        sync(self._folder)
 
 
 class SegmentStore:
-    """Segment files under one folder, readable by their user alone."""
+    """Segment files. `root` is a local folder, readable by its user alone, for what is being recorded and staged.
 
-    def __init__(self, root: Path) -> None:
+    Segments lie there too, or in `storage`; then what waits in `root` is limited to `spool_bytes`. With `keys`, sealed
+    segments can be read, and new ones are sealed if there is a master key.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        storage: Storage | None = None,
+        keys: KeyRing | None = None,
+        spool_bytes: int | None = None,
+    ) -> None:
         self._root = root
+        self.storage: Storage = storage or LocalStorage(root)
+        self.keys = keys
+        self._spool_bytes = spool_bytes
+        self._has_leftovers = False
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether segments lie elsewhere than on the disk that is recorded to."""
+        return self.storage.is_remote
+
+    @property
+    def label(self) -> str:
+        """Where segments lie, without a secret."""
+        return self.storage.label
 
     def path(self, relative: str) -> Path:
-        """Where a file of the catalog is. Raises StoreFailure for a path that leads out of the store."""
-        parts = PurePosixPath(relative)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-            raise StoreFailure(f"{relative!r} is not a path inside the video store")
-        return self._root / parts
+        """Where a file of the catalog is, if segments lie in this folder. Raises StoreFailure if they do not, or for a
+        path that leads out of the store.
+        """
+        if not isinstance(self.storage, LocalStorage):
+            raise StoreFailure(f"{relative} lies in {self.label}, not on this disk")
+        return self.storage.path(relative)
+
+    @contextmanager
+    def open(self, relative: str, seal: Seal | None) -> Iterator[Path | SealedFile]:
+        """A segment for reading, as long as the context lasts: a local path, or if it is sealed an open file.
+
+        Raises StoreFailure, OSError. A clear file that is missing is for who opens the path to find.
+        """
+        with self.storage.open(relative) as path:
+            if seal is None:
+                yield path
+                return
+            if self.keys is None:
+                raise StoreFailure(f"{relative} is sealed, and this program has no keys")
+            key = self.keys.key(seal.key_id)
+            try:
+                file = SealedFile(path, key, seal.file_id, relative)
+            except OSError as error:
+                raise StoreFailure(f"cannot open the segment {relative}: {error.strerror}") from error
+            with file:
+                yield file
+
+    def prefetch(self, paths: Sequence[str]) -> None:
+        """Segments that will be opened soon."""
+        self.storage.prefetch(paths)
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
@@ -104,11 +195,16 @@ class SegmentStore:
             folder = self._incoming / uuid.uuid4().hex
             folder.mkdir(mode=0o700)
             lock = _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        staging = Staging(self, folder)
         try:
-            yield Staging(self, folder)
+            yield staging
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if staging.is_unsettled:
+                _empty_but_journal(folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
+            self._has_leftovers |= staging.is_unsettled
 
     @contextmanager
     def recording(self, camera: str) -> Iterator[Path]:
@@ -117,7 +213,7 @@ class SegmentStore:
         Raises StoreFailure if another process records the camera.
         """
         folder = self._root / _RECORDING / camera
-        self.make_folder(folder)
+        make_folder(folder)
         try:
             lock = _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -128,8 +224,21 @@ class SegmentStore:
             os.close(lock)
 
     def free_bytes(self) -> int:
-        """What is left on the device for this user."""
-        return shutil.disk_usage(self._root).free
+        """What can still be recorded: what is left on the device for this user, and at most the rest of the spool."""
+        free = shutil.disk_usage(self._root).free
+        spool = self.spool()
+        return free if spool is None else min(free, max(0, spool.limit_bytes - spool.size_bytes))
+
+    def spool(self) -> Spool | None:
+        """What waits here for the place where segments lie; None if that is here."""
+        if not self.is_remote or self._spool_bytes is None:
+            return None
+        return Spool(sum(_size(self._root / name) for name in (_INCOMING, _RECORDING)), self._spool_bytes)
+
+    def settle(self, known: Known) -> None:
+        """Remove what an earlier attempt could not. Raises StoreFailure if it still cannot be removed."""
+        if self._has_leftovers:
+            self.sweep(known)
 
     def sweep(self, known: Known) -> int:
         """Remove what killed processes left: staged files, and final names that never reached the catalog.
@@ -137,42 +246,31 @@ class SegmentStore:
         Gives the number of dead staging folders. Folders of living processes are left alone.
         """
         removed = 0
-        with self._locked():
-            for folder in sorted(self._incoming.iterdir()):
-                try:
-                    lock = _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                try:
-                    self.discard(_journal(folder), known)
-                    shutil.rmtree(folder)
-                finally:
-                    os.close(lock)
-                removed += 1
+        self._has_leftovers = False
+        try:
+            with self._locked():
+                for folder in sorted(self._incoming.iterdir()):
+                    try:
+                        lock = _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    try:
+                        self.discard(_journal(folder), known)
+                        shutil.rmtree(folder)
+                    finally:
+                        os.close(lock)
+                    removed += 1
+        except BaseException:
+            self._has_leftovers = True
+            raise
         return removed
 
-    def discard(self, paths: Mapping[str, Path] | Sequence[str], known: Known) -> None:
+    def discard(self, paths: Sequence[str], known: Known) -> None:
         """Remove the files with these names, except those in the catalog."""
         kept = known(list(paths))
         for relative in paths:
             if relative not in kept:
-                self.remove(relative)
-
-    def remove(self, relative: str) -> None:
-        """Remove one file, and its folder if that was the last one in it. Not there is fine."""
-        path = self.path(relative)
-        path.unlink(missing_ok=True)
-        with suppress(OSError):
-            path.parent.rmdir()
-
-    def make_folder(self, folder: Path) -> None:
-        """Make a folder of the store, durably, with its parents."""
-        if folder.is_dir():
-            return
-        if folder != self._root:
-            self.make_folder(folder.parent)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync(folder.parent)
+                self.storage.remove(relative)
 
     @property
     def _incoming(self) -> Path:
@@ -181,7 +279,7 @@ class SegmentStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Nobody else makes or sweeps staging folders meanwhile."""
-        self.make_folder(self._incoming)
+        make_folder(self._incoming)
         lock = _lock_folder(self._incoming, fcntl.LOCK_EX)
         try:
             yield
@@ -207,19 +305,17 @@ def _journal(folder: Path) -> list[str]:
         return []
 
 
-def _link(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        shutil.copyfile(file, target)
-        _sync(target)
+def _empty_but_journal(folder: Path) -> None:
+    for file in folder.iterdir():
+        if file.name != _JOURNAL:
+            file.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder, some of which may go meanwhile."""
+    total = 0
+    for found, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += (Path(found) / name).stat().st_size
+    return total

@@ -136,6 +136,7 @@ from privid.database.connect import open_database
 from privid.ingest import importer, segments
 from privid.video import store
 from privid.video.catalog import Catalog
+from privid.video.storage import local
 root, clip, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 segments.SEGMENT_US = 2_000_000
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
@@ -143,11 +144,11 @@ catalog = Catalog(open_database(root / "privid.sqlite3"))
 if where == "copying": segments._check = die
 if where == "before names": store.Staging._write_journal = die
 if where == "between names":
-    link, done = store._link, []
+    link, done = local._link, []
     def some(*a):
         link(*a); done.append(a)
         if len(done) == 2: die()
-    store._link = some
+    local._link = some
 if where == "before rows": Catalog.add_segments = die
 if where == "after rows":
     add = Catalog.add_segments

@@ -1,0 +1,1 @@
+"""Where segment files lie: on a local disk, or in an object store."""
