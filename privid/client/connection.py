@@ -1,6 +1,5 @@
 """Reaching a server: its address, TLS, the token, deadlines and repeats."""
 
-import ipaddress
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from privid.client.errors import BadAddress, CallFailed, call_failed
+from privid.domain.addresses import is_loopback
 
 T = TypeVar("T")
 
@@ -57,21 +57,12 @@ def parse_address(text: str, default_port: int) -> tuple[bool, str]:
         or parts.username
     ):
         raise BadAddress(f"{text!r} is not a server's address: {example}")
-    local = _is_loopback(host)
+    local = is_loopback(host)
     if parts.scheme == "http" and not local:
         raise BadAddress(f"{text!r} would send your token in clear: use https://{parts.netloc}")
     return parts.scheme == "https" or (parts.scheme == "" and not local), (
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Connection:

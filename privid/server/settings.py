@@ -1,6 +1,5 @@
 """The server's settings: PRIVID_* environment variables, or options of `privid-server run`."""
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +7,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from privid.domain.addresses import is_loopback
 from privid.domain.home import Home
 from privid.domain.units import nano_epsilon
+from workers.inference.runtime import check_device
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s]+):(?P<port>\d{1,5})")
 
@@ -20,16 +21,6 @@ def split_address(text: str) -> tuple[str, int]:
     if match is None or int(match["port"]) > 65535:
         raise ValueError(f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:7741")
     return match["host"].strip("[]"), int(match["port"])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine can reach `host`. A name other than localhost could be anything."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _address(text: str) -> str:
@@ -65,6 +56,8 @@ class Settings(BaseSettings):
     """Of a SELECT without CONSUMING, when the request names none."""
     slot_cores: Annotated[int, Field(ge=0)] | None = None
     """Cores that slotted work has to itself; by default half of what the server may use."""
+    inference_device: Annotated[str, AfterValidator(check_device)] = "auto"
+    """Where models run: auto, cpu, cuda:0 or rocm:0. auto: a GPU if the installed ONNX Runtime has one."""
     window_delay_seconds: Annotated[float, Field(ge=0)] = 60.0
     """From the END of a window in the future until it runs on what is stored by then, whatever that is."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 64 * 1024

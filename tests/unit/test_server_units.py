@@ -12,6 +12,7 @@ from pydantic import ValidationError
 import privid.engine.errors
 import privid.ledger.errors
 from privid.database.connect import open_database
+from privid.domain.addresses import is_loopback
 from privid.domain.home import Home
 from privid.engine.errors import EngineError
 from privid.ledger.errors import LedgerError
@@ -19,7 +20,7 @@ from privid.rpc.v1 import types_pb2
 from privid.server.app import AlreadyRunning, hold
 from privid.server.auth import Authenticator, ensure_owner, new_token, token_hash
 from privid.server.errors import Refused
-from privid.server.settings import Settings, is_loopback, split_address
+from privid.server.settings import Settings, split_address
 from privid.server.translate import PUBLIC_ERRORS, translate
 from query_lang.errors import QueryError
 
