@@ -103,6 +103,22 @@ def test_a_clock_that_is_put_right_is_followed_by_a_new_run(step_us):
         assert truths[0] - end <= 2 * SECOND + GROUP * EVERY  # lost: what has no time of its own
 
 
+def test_a_week_of_drift_in_which_the_clock_is_set_wrong_twice():
+    """By -2 s on the third day and by +1 h on the fifth, each put right within a minute, as a time service does."""
+    clock = FakeClock()
+    errors = {2 * 86_400: -2 * SECOND, 4 * 86_400: 3600 * SECOND}
+
+    def set_clock(clock, at):
+        seconds = (at - START) // SECOND
+        clock.error = next((error for begin, error in errors.items() if begin <= seconds < begin + 50), 0)
+
+    wall, timeline = WallClock(clock), Timeline(0)
+    times, truths, end = record(clock, wall, timeline, START, START + WEEK, 200, set_clock)
+    assert (end, wall.settings, len(times)) == (START + WEEK, 0, WEEK // EVERY)
+    assert (np.diff(times) > 0).all()
+    assert np.abs(times - truths).max() < 50_000
+
+
 def test_a_small_step_is_slewed_and_loses_nothing():
     clock = FakeClock()
 
