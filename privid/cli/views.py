@@ -209,9 +209,8 @@ def camera_json(camera: Camera) -> dict[str, Any]:
         "policy": None if camera.policy is None else policy_json(camera.policy),
         "left_now": None if camera.left_now_nano is None else epsilon(camera.left_now_nano),
         "left_min": None if camera.left_min_nano is None else epsilon(camera.left_min_nano),
+        "sample": None if camera.sample is None else sample_json(camera.sample),
     }
-    if camera.sample is not None:
-        document["sample"] = sample_json(camera.sample)
     if camera.url:
         document["url"] = camera.url
     return document
