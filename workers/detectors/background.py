@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.detectors.boxes import Boxes, boxes
 from workers.guest.chunk import Chunk
 
 WORKING_HEIGHT = 288
@@ -41,13 +42,32 @@ def background(greys: list[Grey]) -> Grey:
     return median
 
 
-def count_moving(grey: Grey, behind: Grey) -> int:
-    """How many separate things differ from the background."""
+def moving_areas(grey: Grey, behind: Grey) -> NDArray[np.int32]:
+    """Separate things that differ from the background: (n, 5) of left, top, width, height and area in pixels."""
     moving = (cv2.absdiff(grey, behind) > CONTRAST).astype(np.uint8)
     upright = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 13))  # joins head, trunk and legs, not neighbours
     joined = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, upright)
     _, _, stats, _ = cv2.connectedComponentsWithStats(joined)
-    return int((stats[1:, cv2.CC_STAT_AREA] >= SMALLEST * grey.size).sum())
+    return np.asarray(stats[1:][stats[1:, cv2.CC_STAT_AREA] >= SMALLEST * grey.size], np.int32)
+
+
+def count_moving(grey: Grey, behind: Grey) -> int:
+    """How many separate things differ from the background."""
+    return len(moving_areas(grey, behind))
+
+
+def things(frames: NDArray[np.uint8]) -> list[Boxes]:
+    """What moves in each of these frames (n, height, width, 3), as boxes of class 0 and score 1, for a tracker."""
+    greys = [reduce(frame) for frame in frames]
+    if not greys:
+        return []
+    behind = background(greys)
+    found = []
+    for grey in greys:
+        left, top, width, height, _ = moving_areas(grey, behind).T * (frames.shape[1] / grey.shape[0])
+        corners = np.stack([left, top, left + width, top + height], axis=1)
+        found.append(boxes(corners, np.ones(len(corners)), np.zeros(len(corners))))
+    return found
 
 
 def people_in_view(frames: NDArray[np.uint8], behind: Grey | None = None) -> float:

@@ -56,10 +56,11 @@ def boxes(xyxy: ArrayLike, scores: ArrayLike, classes: ArrayLike) -> Boxes:
 NOTHING = boxes([], [], [])
 
 
-def suppress(found: Boxes, overlap: float) -> Boxes:
-    """Of boxes of one class that overlap by more than this share of their union, the one of the highest score.
+def suppress(found: Boxes, overlap: float, *, across_classes: bool = False) -> Boxes:
+    """Of boxes that overlap by more than this share of their union, the one of the highest score.
 
-    Greedy non-maximum suppression, each class by itself; the result is sorted by falling score.
+    Greedy non-maximum suppression, each class by itself; `across_classes`: all as one, so that what looks like a car and
+    like a truck counts once. The result is sorted by falling score.
     """
     if len(found) == 0:
         return found
@@ -67,5 +68,6 @@ def suppress(found: Boxes, overlap: float) -> Boxes:
     as_sizes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     # Scores below zero would be dropped; there are none.
     nms: Any = cv2.dnn.NMSBoxesBatched  # its types want lists, and arrays are what it takes as they are
-    kept = np.asarray(nms(as_sizes, found.scores, found.classes.astype(np.int32), 0.0, overlap), np.intp).reshape(-1)
+    classes = np.zeros(len(found), np.int32) if across_classes else found.classes.astype(np.int32)
+    kept = np.asarray(nms(as_sizes, found.scores, classes, 0.0, overlap), np.intp).reshape(-1)
     return found[kept[np.argsort(-found.scores[kept], kind="stable")]]

@@ -257,10 +257,14 @@ largest threshold that glibc takes. ultralytics would look for a network when it
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A library that executables may ask for: what the zygote imports, and the packages whose files guests see."""
+    """A library that executables may ask for: what the zygote imports, and the packages whose files guests see.
+
+    `natives` are those of the packages whose shared libraries guests load themselves, because the zygote cannot.
+    """
 
     modules: tuple[str, ...]
     packages: tuple[str, ...]
+    natives: tuple[str, ...] = ()
 
 
 _TORCH_PACKAGES = (
@@ -284,6 +288,8 @@ LIBRARIES: Mapping[str, Library] = {
         (*_TORCH_PACKAGES, "ultralytics", "torchvision", "PIL", "yaml", "tqdm", "defusedxml"),
     ),
     "safetensors": Library(("safetensors.numpy",), ("safetensors",)),
+    # It starts a thread when it is imported, so no process that forks can have it: each chunk imports it.
+    "onnxruntime": Library(("workers.guest.librt",), ("onnxruntime",), ("onnxruntime",)),
     "trackers": Library(
         ("trackers",),
         (

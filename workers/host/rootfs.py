@@ -49,6 +49,12 @@ def _package(name: str) -> Iterator[Path]:
         yield from _walk(Path(next(iter(spec.submodule_search_locations))))
 
 
+def _shared_libraries(package: str) -> Iterator[Path]:
+    spec = find_spec(package)
+    if spec and spec.submodule_search_locations:
+        yield from Path(next(iter(spec.submodule_search_locations))).rglob("*.so*")
+
+
 def files(libraries: Iterable[str]) -> Iterator[Path]:
     """Every file of the root, by its path on the host, which is also its path inside."""
     standard = Path(sysconfig.get_path("stdlib"))
@@ -57,6 +63,8 @@ def files(libraries: Iterable[str]) -> Iterator[Path]:
     for library in libraries:
         for package in profile.LIBRARIES[library].packages:
             yield from _package(package)
+        for package in profile.LIBRARIES[library].natives:
+            yield from _shared_libraries(package)
     ours = Path(workers.__file__).parent
     for part in _GUEST_PARTS:
         yield from _walk(ours / part) if (ours / part).is_dir() else (ours / part,)

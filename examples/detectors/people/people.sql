@@ -1,0 +1,15 @@
+-- How many people are on the plaza at a time, and how many pass in five seconds? A whole hour, in one release each.
+SPLIT plaza
+  BEGIN 2026-09-01T13:00:00Z END 2026-09-01T14:00:00Z
+  BY TIME 5 sec
+  AT 5 FPS
+  INTO chunks;
+
+PROCESS chunks USING 'people' TIMEOUT 1500 ms
+  PRODUCING EXACTLY 1 ROWS
+  WITH SCHEMA (in_view:NUMBER=0, different:NUMBER=0)
+  INTO seen;
+
+SELECT AVG(RANGE(in_view, 0, 12)) AS in_view FROM seen CONSUMING 0.5;
+
+SELECT AVG(RANGE(different, 0, 16)) AS different FROM seen CONSUMING 0.5;
