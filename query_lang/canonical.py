@@ -71,7 +71,9 @@ class _Writer:
             parts.append(f"RESIZE {split.resize[0]}x{split.resize[1]}")
         parts.append(f"PROCESS USING {_string(process.executable)} {process.sha256 or '-'}")
         if process.model is not None:
-            parts.append(f"WITH MODEL {_string(process.model)}")
+            parts.append(f"WITH MODEL {_string(process.model)} {process.model_sha256 or '-'}")
+        if process.calls is not None:
+            parts.append(f"CALLS {process.calls}")
         exactly = "EXACTLY " if process.exact else ""
         parts.append(f"TIMEOUT {process.timeout_us} PRODUCING {exactly}{process.max_rows} ROWS")
         columns = (f"{c.name}:{c.type.value}={self.literal(lp.Literal(c.default, c.type))}" for c in process.schema)

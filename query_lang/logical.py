@@ -141,7 +141,10 @@ class SchemaColumn:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A PROCESS statement: one untrusted table, produced slot by slot. Its source is one SPLIT."""
+    """A PROCESS statement: one untrusted table, produced slot by slot. Its source is one SPLIT.
+
+    `calls`: of `model`, the most that a slot makes; None: as many as fit into it.
+    """
 
     name: str
     split: Split
@@ -152,6 +155,8 @@ class Process:
     max_rows: int
     exact: bool
     schema: tuple[SchemaColumn, ...]
+    model_sha256: str | None = None
+    calls: int | None = None
 
 
 # --- relations ----------------------------------------------------------------------------------------------

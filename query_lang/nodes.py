@@ -38,6 +38,7 @@ class Process(exp.Expression):
         "this": True,
         "using": True,
         "model": False,
+        "calls": False,
         "timeout": True,
         "rows": True,
         "exact": False,

@@ -119,6 +119,8 @@ class StatementParser(BaseParser):
             elif self._match_text_seq("WITH", "MODEL"):
                 self._once(args, "model", "WITH MODEL", token)
                 args["model"] = self._parse_run("a model, such as 'plates.onnx'")
+                if self._match_text_seq("CALLS"):
+                    args["calls"] = self._parse_run("a number of calls")
             elif self._match_text_seq("TIMEOUT"):
                 self._once(args, "timeout", "TIMEOUT", token)
                 args["timeout"] = self._parse_duration()

@@ -21,6 +21,7 @@ MAX_CHUNKS: Final = 20_000_000
 MAX_WINDOWS: Final = 1_000
 MAX_ROWS: Final = 10_000
 MAX_COLUMNS: Final = 64
+MAX_CALLS: Final = 100_000
 MAX_TIMEOUT_US: Final = units.HOUR
 TRUSTED_COLUMNS: Final = ("chunk", "camera", "region")
 
@@ -29,6 +30,11 @@ _SIZE: Final = re.compile(r"\s*([0-9]{1,6})\s*[xX]\s*([0-9]{1,6})\s*", re.ASCII)
 _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?|\.[0-9]{1,6}", re.ASCII)
 _FRAMES: Final = re.compile(r"([0-9]{1,9})\s*frames?", re.ASCII | re.IGNORECASE)
+
+
+def _is_model(name: str) -> bool:
+    """Models and executables are told apart by their names, as their uploads are."""
+    return name.casefold().endswith(".onnx")
 
 
 class StatementBinder:
@@ -260,7 +266,16 @@ class StatementBinder:
             hint = name_hint(node.this.name, [s.name for s in splits.values()], "SPLITs above make")
             raise self.source.error("unknown_name", f"unknown chunks {node.this.name!r}", node.this, hint)
         executable = node.args["using"].name
-        model = node.args.get("model")
+        model, calls = node.args.get("model"), node.args.get("calls")
+        if _is_model(executable):
+            hint = f"write USING 'logic.py' WITH MODEL '{executable}'"
+            raise self.source.error(
+                "bad_value", f"{executable!r} is a model, not an executable", node.args["using"], hint
+            )
+        if model is not None and not _is_model(model.name):
+            raise self.source.error(
+                "bad_value", f"{model.name!r} is no model", model, "a model is an ONNX file, such as 'people.onnx'"
+            )
         timeout = self._duration(node.args["timeout"], "TIMEOUT", least=1)
         if timeout > MAX_TIMEOUT_US:
             raise self.source.error(
@@ -276,19 +291,29 @@ class StatementBinder:
             max_rows=self._rows(node.args["rows"]),
             exact=bool(node.args.get("exact")),
             schema=self._schema(node.expressions),
+            model_sha256=None if model is None else self._sha256(model, model.name),
+            calls=None if calls is None else self._calls(calls),
         )
 
     def _sha256(self, node: exp.Expr, name: str) -> str | None:
         executables = self.catalog.executables
+        kind = "model" if _is_model(name) else "executable"
         if not name:
             raise self.source.error("syntax", "expected the name of an executable", node, "write USING 'people.py'")
         if executables is None:
             return None
         if name not in executables:
-            guess = did_you_mean(name, executables)
+            guess = did_you_mean(name, [other for other in executables if _is_model(other) == _is_model(name)])
             hint = guess or "upload it first"
-            raise self.source.error("unknown_name", f"unknown executable {name!r}", node, hint)
+            raise self.source.error("unknown_name", f"unknown {kind} {name!r}", node, hint)
         return executables[name]
+
+    def _calls(self, node: exp.Expr) -> int:
+        calls = int(node.name) if _COUNT.fullmatch(node.name) else 0
+        if not 1 <= calls <= MAX_CALLS:
+            hint = f"a chunk makes 1 to {MAX_CALLS:,} calls"
+            raise self.source.error("bad_value", f"{node.name!r} is no number of calls", node, hint)
+        return calls
 
     def _rows(self, node: exp.Expr) -> int:
         rows = int(node.name) if _COUNT.fullmatch(node.name) else 0

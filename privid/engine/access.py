@@ -1,5 +1,6 @@
 """What one analyst may name in a query: granted cameras, own executables."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,10 +12,13 @@ from privid.database.transactions import reading
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`executables` maps a name to the SHA-256 of its newest version."""
+    """`executables` maps a name to the SHA-256 of its newest version; models are among them. `programs` are those of
+    its names that are no Python.
+    """
 
     cameras: frozenset[str]
     executables: Mapping[str, str]
+    programs: frozenset[str]
 
 
 def access_of(database: sa.Engine, analyst_id: int) -> Access:
@@ -22,8 +26,13 @@ def access_of(database: sa.Engine, analyst_id: int) -> Access:
     with reading(database) as connection:
         granted = connection.scalars(sa.select(cameras.c.name).join(grants).where(grants.c.analyst_id == analyst_id))
         newest = connection.execute(
-            sa.select(executables.c.name, executables.c.sha256)
+            sa.select(executables.c.name, executables.c.sha256, executables.c.manifest)
             .where(executables.c.analyst_id == analyst_id)
             .order_by(executables.c.version)
         )
-        return Access(frozenset(granted), {row.name: row.sha256 for row in newest})
+        rows = {row.name: row for row in newest}
+        return Access(
+            frozenset(granted),
+            {name: row.sha256 for name, row in rows.items()},
+            frozenset(name for name, row in rows.items() if json.loads(row.manifest)["runtime"] == "program"),
+        )

@@ -6,7 +6,7 @@ are kept in a journal, so whatever ends a run early (a crash, a stop, a failure 
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import structlog
 
 from privid.domain.home import Home
 from privid.domain.release import Release
-from privid.domain.schedule import SETUP_US, PublicSchedule
+from privid.domain.schedule import PublicSchedule
 from privid.engine import release, tables
 from privid.engine.aggregate import EngineSettings
 from privid.engine.journal import Row, SlotJournal
@@ -28,6 +28,7 @@ from query_lang.logical import Process
 from workers.host import backends
 from workers.host.errors import SlotsLate
 from workers.host.pool import ExecutableSpec, LocalPool
+from workers.inference.spec import ModelSpec
 
 _log = structlog.get_logger("privid.engine")
 
@@ -45,6 +46,7 @@ class Executor:
     pictures: PictureStore
     lanes: Lanes
     clock: Callable[[], int]
+    device: str
 
     def remaining_us(self, query_id: str, plan: Plan) -> int:
         """The public time that the slots without rows need, counted from now."""
@@ -83,7 +85,8 @@ class Executor:
         stop: threading.Event,
     ) -> None:
         """Fill the journal."""
-        head_start_us = SETUP_US  # for the decoder, longer each time: there must be progress on any host
+        # For the decoder, longer each time: there must be progress on any host.
+        head_start_us = _schedule(process, plan, 0).setup_us
         while missing := [slot for slot in range(_slot_count(process, plan)) if slot not in journal.rows]:
             try:
                 self._slots(query_id, process, plan, missing, journal, begin_us, stop)
@@ -108,10 +111,10 @@ class Executor:
             journal.append(slot, rows)
             _log.debug("slot finished", query=query_id, table=process.name, slot=slot)
 
-        spec = self._executable(process, plan.executables[process.executable])
+        spec = self._executable(process, plan.executables)
         policy = plan.policies[process.split.camera]
         cores = self.lanes.cores(plan.timing, plan.slot_cores(process))
-        first_us = begin_us + SETUP_US - self.clock()
+        first_us = begin_us + _schedule(process, plan, 0).setup_us - self.clock()
         start_ns = None if plan.timing == "open" else time.monotonic_ns() + first_us * 1000
         backend = backends.choose(policy.isolation, program=spec.is_program).name
         with LocalPool(spec, plan.timing, cores, backend=backend) as pool:
@@ -124,9 +127,13 @@ class Executor:
                 stop=stop,
             )
 
-    def _executable(self, process: Process, sha256: str) -> ExecutableSpec:
+    def _executable(self, process: Process, pinned: Mapping[str, str]) -> ExecutableSpec:
+        sha256, model = pinned[process.executable], None
         source = (self.home.executables / sha256).read_bytes()
-        return ExecutableSpec(sha256, source, table_spec(process), process.timeout_us)
+        if process.model is not None:
+            content = (self.home.executables / pinned[process.model]).read_bytes()
+            model = ModelSpec(content, self.device, process.calls)
+        return ExecutableSpec(sha256, source, table_spec(process), process.timeout_us, model=model)
 
     def _spool(self, query_id: str, position: int) -> Path:
         return self.home.spool / query_id / f"{position}.rows"
@@ -137,4 +144,5 @@ def _slot_count(process: Process, plan: Plan) -> int:
 
 
 def _schedule(process: Process, plan: Plan, slots: int) -> PublicSchedule:
-    return PublicSchedule(slots, plan.slot_cores(process), process.timeout_us, process.max_rows)
+    model = process.model is not None
+    return PublicSchedule(slots, plan.slot_cores(process), process.timeout_us, process.max_rows, model)

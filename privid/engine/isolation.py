@@ -5,9 +5,12 @@ from privid.engine.errors import CannotEnforce
 from workers.host import backends
 from workers.host.errors import SandboxUnavailable
 
+MODELS = ("fork", "exec")
+"""The walls that a model's memory reaches through."""
 
-def require(least: Isolation, timeout_us: int) -> None:
-    """Check that slots of this TIMEOUT can have at least these walls here. Raises CannotEnforce."""
+
+def require(least: Isolation, timeout_us: int, *, model: bool = False) -> None:
+    """Check that slots of this TIMEOUT can have at least these walls here, and a model. Raises CannotEnforce."""
     try:
         backend = backends.choose(least)
     except SandboxUnavailable as error:
@@ -15,6 +18,11 @@ def require(least: Isolation, timeout_us: int) -> None:
             f"a camera of this query asks for isolation {least!r}, which this host cannot give: {error}",
             "ask whoever runs the server to install it (privid-server doctor says what is missing)",
         ) from None
+    if model and backend.name not in MODELS:
+        raise CannotEnforce(
+            f"WITH MODEL shares memory between a slot and its model, which isolation {backend.name!r} cannot",
+            "bring the weights in the executable's own bundle",
+        )
     if timeout_us < backend.least_timeout_us:
         seconds = backend.least_timeout_us // 1_000_000
         raise CannotEnforce(

@@ -13,7 +13,7 @@ from privid.domain.budget import Charge, Grid, joined
 from privid.domain.policy import TIMINGS, CameraPolicy, Timing
 from privid.engine import isolation
 from privid.engine.access import access_of
-from privid.engine.errors import NoVideo
+from privid.engine.errors import CannotEnforce, NoVideo
 from privid.engine.lanes import Lanes
 from privid.engine.seen import views_of
 from privid.ledger.policies import Policies
@@ -30,8 +30,8 @@ from query_lang.logical import Process, Script
 class Plan:
     """A checked query, or one window of a series: what it means, what it costs, under which policy versions.
 
-    `policies` and `executables` hold those that the query names; `default_epsilon_nano` and `horizon_us` are those of
-    the request.
+    `policies` and `executables` hold those that the query names, models among them; `default_epsilon_nano` and
+    `horizon_us` are those of the request.
     """
 
     text: str
@@ -167,6 +167,12 @@ class Planner:
         asked = _Asked(text, default_epsilon_nano, horizon_us, access.executables)
         names = self._names(policies, asked.executables)
         script = compile_script(text, names, horizon_us=horizon_us)
+        for process in script.processes:
+            if process.model is not None and process.executable in access.programs:
+                raise CannotEnforce(
+                    f"{process.executable} is a program and no Python: it cannot call the model {process.model}",
+                    "leave WITH MODEL out, or call the model from Python",
+                )
         if script.every_us is None:
             plan = self._planned(script, asked, policies)
             self._require_enforceable(plan)
@@ -225,7 +231,8 @@ class Planner:
 
     def _planned(self, script: Script, asked: "_Asked", policies: Mapping[str, CameraPolicy]) -> Plan:
         read = {process.split.camera: policies[process.split.camera] for process in script.processes}
-        used = {process.executable: asked.executables[process.executable] for process in script.processes}
+        names = {name for process in script.processes for name in (process.executable, process.model) if name}
+        used = {name: asked.executables[name] for name in names}
         certificate = certify(script, read, asked.default_epsilon_nano)
         return Plan(asked.text, asked.default_epsilon_nano, script, certificate, read, used, asked.horizon_us)
 
@@ -244,7 +251,9 @@ class Planner:
     def _require_enforceable(self, plan: Plan) -> None:
         for process in plan.script.processes:
             self._lanes.cores(plan.timing, plan.slot_cores(process))
-            isolation.require(plan.policies[process.split.camera].isolation, process.timeout_us)
+            isolation.require(
+                plan.policies[process.split.camera].isolation, process.timeout_us, model=process.model is not None
+            )
             views_of(process.split, plan.policies[process.split.camera], self._pictures)
 
     def _require_video(self, plan: Plan) -> None:

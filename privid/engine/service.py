@@ -100,13 +100,14 @@ class Engine:
         lanes: Lanes,
         clock: Callable[[], int],
         delay_us: int = DELAY_US,
+        device: str = "cpu",
     ) -> None:
         video, pictures = Catalog(database), PictureStore(home.pictures)
         self._ledger = ledger
         self._clock = clock
         self._delay_us = delay_us
         self._planner = Planner(database, Policies(database, clock), video, pictures, lanes, clock)
-        executor = Executor(home, video, open_store(home, database), pictures, lanes, clock)
+        executor = Executor(home, video, open_store(home, database), pictures, lanes, clock, device)
         watermark = Watermark(home.ledger_head, database)
         self._runner = Runner(home, ledger, self._planner, executor, watermark.advance, clock)
 

@@ -150,12 +150,6 @@ def _bases(process: Process, policies: Mapping[str, CameraPolicy]) -> tuple[Base
     """
     split = process.split
     policy = policies[split.camera]
-    if process.model is not None:
-        raise Refusal(
-            "not_enforced",
-            f"WITH MODEL in {process.name}: this version cannot hand a model to an executable yet",
-            "Leave it out; an executable may carry small weights in its own source.",
-        )
     under = [Base.of(process, policy, mask) for mask in split.masks or (NO_MASK,)]
     return tuple(sorted(under, key=lambda base: (base.segments * base.touched_slots, base.mask)))
 
@@ -171,7 +165,10 @@ def slot_cores(camera: str, policies: Mapping[str, CameraPolicy]) -> int:
 
 
 def _duration(base: Base, cores: int) -> int:
-    return PublicSchedule(base.slots, cores, base.process.timeout_us, base.process.max_rows).duration_us
+    process = base.process
+    return PublicSchedule(
+        base.slots, cores, process.timeout_us, process.max_rows, process.model is not None
+    ).duration_us
 
 
 def _losses(camera: str, selects: tuple[SelectCertificate, ...]) -> tuple[Loss, ...]:

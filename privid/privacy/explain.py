@@ -28,6 +28,16 @@ def to_json(
         "slots": certificate.slots,
         "public_time_s": certificate.public_time_us / SECOND,
         "values_only": certificate.values_only,
+        "models": [
+            {
+                "table": name,
+                "model": base.process.model,
+                "sha256": base.process.model_sha256,
+                "calls": base.process.calls,
+            }
+            for name, base in certificate.bases.items()
+            if base.process.model is not None
+        ],
         "releases": [_release(release) for release in certificate.releases],
         "charges": _charges(certificate.charges, policies),
         "admissible": admissible,

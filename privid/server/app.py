@@ -95,7 +95,8 @@ def wire(settings: Settings) -> Parts:
         watermark.advance()
     watermark.require()
     ledger = Ledger(database, system_clock)
-    engine = Engine(home, database, ledger, lanes, system_clock, round(settings.window_delay_seconds * SECOND))
+    delay_us = round(settings.window_delay_seconds * SECOND)
+    engine = Engine(home, database, ledger, lanes, system_clock, delay_us, settings.inference_device)
     return Parts(
         database=database,
         engine=engine,
@@ -126,7 +127,7 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
     samples = Samples(parts.database, home.samples, parts.clock)
     cameras = Cameras(parts.database, parts.clock, parts.policies, parts.ledger, samples)
     people = People(parts.database, parts.clock)
-    executables = ExecutableStore(parts.database, home.executables, parts.clock)
+    executables = ExecutableStore(parts.database, home.executables, parts.clock, settings.inference_device)
     executables.discard_leftovers()
     queries = Queries(parts.database)
     authenticator = Authenticator(parts.database)

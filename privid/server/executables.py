@@ -12,7 +12,7 @@ from privid.database import schema
 from privid.database.transactions import reading, write
 from privid.domain.files import write_whole
 from privid.ledger import audit
-from privid.server import source_check
+from privid.server import models, source_check
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_executable_name
@@ -46,8 +46,8 @@ class Upload:
     announced_sha256: str
     content: bytes
 
-    def checked(self) -> str:
-        """The content's SHA-256. Raises Refused unless all of it arrived and it can be run."""
+    def checked(self, device: str) -> str:
+        """The content's SHA-256. Raises Refused unless all of it arrived and it can be run; a model, on `device`."""
         check_executable_name(self.name)
         found = hashlib.sha256(self.content).hexdigest()
         if len(self.content) != self.announced_bytes:
@@ -58,7 +58,12 @@ class Upload:
             )
         if found != self.announced_sha256.lower():
             raise Refused("upload_incomplete", f"{self.name!r} does not match its SHA-256", "upload it again")
-        if reason := _complaint(self.content):
+        if models.is_model(self.name):
+            if reason := models.complaint(self.content, device):
+                raise Refused(
+                    "bad_executable", f"{self.name!r} cannot be a model: {reason}", "mend it and upload it again"
+                )
+        elif reason := _complaint(self.content):
             raise Refused(
                 "bad_executable", f"{self.name!r} cannot be an executable: {reason}", "mend it and upload it again"
             )
@@ -88,13 +93,20 @@ def _complaint(content: bytes) -> str:
     return done.stdout.decode("utf-8", "replace").strip()
 
 
+def _manifest(upload: Upload) -> str:
+    if models.is_model(upload.name):
+        return models.MANIFEST
+    return _PROGRAM if upload.content.startswith(ELF) else _PYTHON
+
+
 class ExecutableStore:
     """The executables of one installation."""
 
-    def __init__(self, engine: sa.Engine, folder: Path, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, folder: Path, clock: Clock, device: str = "cpu") -> None:
         self._engine = engine
         self._folder = folder
         self._clock = clock
+        self._device = device
 
     def discard_leftovers(self) -> None:
         """Delete files that a crash left half written. Only while nothing is being uploaded."""
@@ -103,7 +115,7 @@ class ExecutableStore:
 
     def add(self, analyst_id: int, analyst: str, upload: Upload) -> tuple[StoredExecutable, bool]:
         """Store an upload as the newest version of its name; True if it was that already. Raises Refused."""
-        digest = upload.checked()
+        digest = upload.checked(self._device)
         self._keep(digest, upload.content)
         return write(self._engine, lambda connection: self._record(connection, analyst_id, analyst, upload, digest))
 
@@ -135,7 +147,7 @@ class ExecutableStore:
                 name=row.name,
                 version=row.version,
                 sha256=digest,
-                manifest=_PROGRAM if upload.content.startswith(ELF) else _PYTHON,
+                manifest=_manifest(upload),
                 size_bytes=row.size_bytes,
                 created_us=row.created_us,
             )

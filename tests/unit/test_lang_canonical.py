@@ -8,7 +8,7 @@ from query_lang import CameraSchema, Catalog, compile_script
 
 CATALOG = Catalog(
     {"plaza": CameraSchema("plaza", masks=("a", "b"), regions={"lanes": ("n", "s")}), "bridge": CameraSchema("bridge")},
-    {"p.py": "aa" * 32, "q.py": "bb" * 32},
+    {"p.py": "aa" * 32, "q.py": "bb" * 32, "m.onnx": "dd" * 32, "other.onnx": "ee" * 32},
 )
 SPLIT = "SPLIT plaza BEGIN 2026-12-01T08:00Z END 2026-12-01T09:00Z BY TIME 5sec STRIDE 1sec INTO c;"
 PROCESS = (
@@ -154,7 +154,9 @@ def test_whatever_a_table_is_made_of_is_in_the_text() -> None:
     ]
     processes = [
         PROCESS.replace("p.py", "q.py"),
-        PROCESS.replace("TIMEOUT", "WITH MODEL 'm' TIMEOUT"),
+        PROCESS.replace("TIMEOUT", "WITH MODEL 'm.onnx' TIMEOUT"),
+        PROCESS.replace("TIMEOUT", "WITH MODEL 'other.onnx' TIMEOUT"),
+        PROCESS.replace("TIMEOUT", "WITH MODEL 'm.onnx' CALLS 5 TIMEOUT"),
         PROCESS.replace("1sec", "2sec"),
         PROCESS.replace("10 ROWS", "EXACTLY 10 ROWS"),
         PROCESS.replace("10 ROWS", "11 ROWS"),

@@ -3,7 +3,9 @@
 import pytest
 
 from privid.domain.policy import CameraPolicy
+from privid.domain.schedule import MODEL_SETUP_US
 from privid.privacy.certificate import certify
+from privid.privacy.explain import to_json
 from privid.privacy.sensitivity import Method
 from query_lang import CameraSchema, Catalog, QueryError, compile_script
 from tests.support.queries import certified, influence, policy
@@ -264,14 +266,19 @@ def test_values_only_if_all_cameras_are_open():
     assert certified("SELECT COUNT(*) FROM t1;", policies=policy(timing="open"))[1].values_only
 
 
-def test_what_cannot_be_enforced_yet_is_refused_and_never_ignored():
-    text = (
-        "SPLIT cam BEGIN 0 END 3600 BY TIME 5sec INTO c;"
-        "PROCESS c USING 'p.py' WITH MODEL 'yolo.onnx' TIMEOUT 1sec PRODUCING 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;"
-        "SELECT COUNT(*) FROM t;"
-    )
-    script = compile_script(text, Catalog({"cam": CameraSchema("cam")}))
-    with pytest.raises(QueryError) as refused:
-        certify(script, {"cam": CameraPolicy(epsilon_nano=10**9, rho_us=10**7, K=1)}, 10**9)
-    assert refused.value.code == "not_enforced"
-    assert "WITH MODEL" in refused.value.message
+def test_a_model_changes_nothing_but_the_time_of_its_setting_up():
+    times = []
+    for model in ("", "WITH MODEL 'yolo.onnx'", "WITH MODEL 'yolo.onnx' CALLS 50"):
+        text = (
+            "SPLIT cam BEGIN 0 END 3600 BY TIME 5sec INTO c;"
+            f"PROCESS c USING 'p.py' {model} TIMEOUT 1sec PRODUCING 1 ROWS WITH SCHEMA (n:NUMBER=0) INTO t;"
+            "SELECT COUNT(*) FROM t;"
+        )
+        script = compile_script(text, Catalog({"cam": CameraSchema("cam")}))
+        policies = {"cam": CameraPolicy(epsilon_nano=10**9, rho_us=10**7, K=1)}
+        certificate = certify(script, policies, 10**9)
+        times.append((certificate.public_time_us, certificate.charges))
+        models = to_json(certificate, policies)["models"]
+        calls = 50 if "CALLS" in model else None
+        assert models == ([{"table": "t", "model": "yolo.onnx", "sha256": None, "calls": calls}] if model else [])
+    assert times[1] == times[2] == (times[0][0] + MODEL_SETUP_US, times[0][1])

@@ -10,9 +10,10 @@ That is no longer a guest's filter, and why analysts' own code never gets the de
 
 import fcntl
 import importlib
+import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,10 +49,10 @@ class ModelProcesses:
         """Import NumPy; see in a fork, as it starts a thread, which files ONNX Runtime needs."""
         importlib.import_module("numpy")
         found = _in_a_fork(_look)
-        if not found:
+        if found is None:
             raise RuntimeError(f"WITH MODEL needs {runtime.PACKAGE}: {runtime.INSTALL_HINT}")
-        maps, _, modules = found.partition("\0")
-        self._files = [*rootfs.native_files(rootfs.mapped_files(maps)), *map(Path, modules.split("\0"))]
+        self._device, _ = runtime.choose(self._device, found["providers"])
+        self._files = [*rootfs.native_files(rootfs.mapped_files(found["maps"])), *map(Path, found["modules"])]
         return rootfs.mapped_files(Path("/proc/self/maps").read_text())
 
     def enter_root(self) -> None:
@@ -94,39 +95,32 @@ def device_nodes(folder: Path = Path("/dev")) -> Iterator[Path]:
         yield from sorted(folder.glob(pattern))
 
 
-def resolve_device(device: str) -> str:
-    """The device that a setting means on this host. Raises DeviceMissing; ImportError without ONNX Runtime."""
-    if device == "cpu":
-        return device
-    import onnxruntime
-
-    return runtime.choose(device, onnxruntime.get_available_providers())[0]
-
-
-def _look() -> str:
-    """What a process has mapped and which files its modules come from, once it has ONNX Runtime."""
+def _look() -> dict[str, Any]:
+    """What a process has mapped, which files its modules come from, and its devices, once it has ONNX Runtime."""
     before = set(sys.modules)
-    try:
-        importlib.import_module("onnxruntime")
-    except ImportError:
-        return ""
+    onnxruntime = importlib.import_module("onnxruntime")
     files = {getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in before}
-    return "\0".join([Path("/proc/self/maps").read_text(), *sorted(file for file in files if file)])
+    return {
+        "maps": Path("/proc/self/maps").read_text(),
+        "modules": sorted(file for file in files if file),
+        "providers": onnxruntime.get_available_providers(),
+    }
 
 
-def _in_a_fork(look: Any) -> str:
-    """What a function says in a fork of this process; nothing if it fails there."""
+def _in_a_fork(look: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """What a function gives in a fork of this process; None if it fails there."""
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         try:
             os.close(read)
             with os.fdopen(write, "w") as pipe:
-                pipe.write(look())
+                json.dump(look(), pipe)
         finally:
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
         said = pipe.read()
     os.waitpid(pid, 0)
-    return said
+    found: dict[str, Any] | None = json.loads(said) if said else None
+    return found

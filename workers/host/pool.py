@@ -282,7 +282,7 @@ class LocalPool:
             return None
         period_ns = (self._turn_ns - self._guard_ns) // model.calls if model.calls else None
         return {
-            "device": models.resolve_device(model.device),
+            "device": model.device,
             "uid": launcher.unprivileged_id(),
             "turn_ns": self._turn_ns,
             "period_ns": 0 if self._timing == "open" else period_ns,
