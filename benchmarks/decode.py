@@ -41,7 +41,7 @@ IN_USE = 3
 """Chunks in use at a time: one that a guest looks at, one prepared, one waiting."""
 Run = Callable[[], int]
 
-TARGETS = {"sequential": 0.85, "random": 0.8}
+TARGETS = {"sequential": 0.9, "random": 0.8}
 
 
 def cpu_seconds() -> float:
