@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.arena import DEFAULT, STOPPED, TIMEOUT_US, Arena, names
-
-LETHAL = {
-    "processes": {
-        "ignore_signals", "close_and_sleep", "spin", "exit", "hard_exit", "abort", "segfault", "raise",
-    },
-    "memory": {"bomb_kept", "frames_write"},
-    "kernel": {"x32", "int80"},
-}  # fmt: skip
-"""Attacks that end in the guest's death: their slot gives the default row."""
-NEEDS_PLACES = {"host_files"}
+from tests.hostile.arena import (
+    ATTACKS,
+    DEFAULT,
+    LETHAL,
+    NEEDS_PLACES,
+    STOPPED,
+    TIMEOUT_US,
+    Arena,
+    harmless,
+    names,
+)
 
 
 def _cases(family: str) -> list[str]:
@@ -40,7 +40,7 @@ def test_reading(arena: Arena, name: str) -> None:
     _check(arena, "reading", name)
 
 
-def test_reading_the_hosts_files(arena: Arena, tmp_path: Path) -> None:
+def test_reading_the_hosts_files(every_arena: Arena, tmp_path: Path) -> None:
     database, spool, video = tmp_path / "privid.sqlite3", tmp_path / "spool", tmp_path / "video"
     database.write_text("rows")
     for folder in (spool, video):
@@ -48,7 +48,7 @@ def test_reading_the_hosts_files(arena: Arena, tmp_path: Path) -> None:
     for path in (tmp_path, database):
         path.chmod(0o777 if path.is_dir() else 0o666)
     places = ":".join(map(str, (tmp_path, database, spool, video, Path(__file__))))
-    assert arena.run("attack:host_files", region=places) == (STOPPED,)
+    assert every_arena.alone("attack:host_files", region=places) == (STOPPED,)
 
 
 @pytest.mark.parametrize("name", _cases("network"))
@@ -78,11 +78,19 @@ def test_kernel(arena: Arena, name: str) -> None:
     _check(arena, "kernel", name)
 
 
-def test_no_attack_is_left_out() -> None:
-    everything = {name for family in ("writing", "reading", "network", "processes", "memory", "kernel")
-                  for name in names(family, "attack")}  # fmt: skip
-    assert len(everything) > 80
-    assert all(lethal <= set(names(family, "attack")) for family, lethal in LETHAL.items())
+@pytest.mark.parametrize("family", ATTACKS)
+def test_a_whole_family_in_one_guest(every_arena: Arena, family: str) -> None:
+    """Whatever an attack leaves of itself helps no other of its family."""
+    rows = every_arena.rows("many:attack", region=":".join(harmless(family)))
+    assert rows[0] == (STOPPED,)
+
+
+def test_what_kills_a_guest_kills_no_other(every_arena: Arena) -> None:
+    lethal = ("attack:segfault", "attack:frames_write", "attack:hard_exit", "attack:int80", "attack:bomb_kept")
+    rows = every_arena.rows("honest", *lethal, "honest")
+    assert rows[0] == (("honest", 1.0, True),)
+    assert rows[len(lethal) + 1] == (("honest", len(lethal) + 2.0, True),)
+    assert [rows[i + 1] for i in range(len(lethal))] == [(DEFAULT,)] * len(lethal)
 
 
 def test_nothing_of_the_host_was_changed(arena: Arena) -> None:

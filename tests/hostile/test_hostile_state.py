@@ -7,18 +7,57 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.arena import STOPPED, Arena, names
+from tests.hostile.arena import STOPPED, Arena, make_arena, names
 from workers.host import fresh, rootfs
+from workers.host.profile import Profile
 
 PAIRS = sorted(set(names("state", "leave")) & set(names("state", "find")))
+PERSISTENT = {
+    "allocator", "builtin_memory", "environment", "globals", "hash_seed", "interpreter", "library_code", "modules",
+    "orphan", "pids", "prctl", "random", "rounding", "signals", "weights",
+}  # fmt: skip
+"""What a guest may do to itself; nothing but its end keeps it from the next one."""
+BEHIND_THE_FILTER = PERSISTENT | {
+    "descriptors", "kernel_objects", "keyrings", "limits", "memfd", "page_cache", "priority", "sockets", "timers",
+    "tracing", "umask", "working_folder",
+}  # fmt: skip
+
+
+def test_there_are_many_ways_to_leave_something() -> None:
+    assert len(PAIRS) >= 30
+    assert set(PAIRS) > BEHIND_THE_FILTER
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_nothing_is_left_for_the_next_chunk(arena: Arena, name: str) -> None:
-    count = len(arena.pool._lanes) if arena.together else 4
+    count = len(arena.pool._lanes)
     rows = arena.rows(*([f"leave:{name}"] * count), *([f"find:{name}"] * count))
-    for index in range(count, 2 * count):
-        assert rows[index] == (STOPPED,), f"a later chunk found something of {name}"
+    for index in range(2 * count):
+        assert rows[index] == (STOPPED,), f"{'a later chunk found' if index >= count else 'not left:'} {name}"
+
+
+def test_nothing_of_all_of_it_is_left_for_the_next_chunk(every_arena: Arena) -> None:
+    """All at once, again and again."""
+    count = len(every_arena.pool._lanes)
+    rows = every_arena.rows(*(["many:leave"] * count), *(["many:find"] * count), "many:leave", "many:find")
+    assert rows == dict.fromkeys(range(2 * count + 2), (STOPPED,))
+
+
+def _left_in_one_guest(walls: Profile | None) -> set[str]:
+    """What a guest finds of what it left itself."""
+    for arena in make_arena(walls):
+        rows = arena.rows(*(f"both:{name}" for name in PAIRS if name != "quota"))
+        return {name for i, name in enumerate(name for name in PAIRS if name != "quota") if rows[i] != (STOPPED,)}
+    raise AssertionError
+
+
+def test_in_the_same_chunk_it_is_found() -> None:
+    """The searches work: what may be left is found by whoever left it."""
+    assert _left_in_one_guest(None) >= PERSISTENT
+
+
+def test_without_the_filter_more_is_found() -> None:
+    assert _left_in_one_guest(Profile.weakened(seccomp=False)) >= BEHIND_THE_FILTER
 
 
 def _children(pid: int) -> list[int]:
@@ -29,10 +68,10 @@ def _zygotes(arena: Arena) -> list[int]:
     return [child for lane in arena.pool._lanes for child in _children(lane.worker.pid)]
 
 
-def test_no_process_outlives_its_chunk(arena: Arena) -> None:
-    arena.rows("leave:orphan", "attack:stray_thread", "attack:fork_bomb", "attack:thread_bomb")
-    zygotes = _zygotes(arena)
-    assert len(zygotes) == len(arena.pool._lanes)
+def test_no_process_outlives_its_chunk(every_arena: Arena) -> None:
+    every_arena.rows("leave:orphan", "attack:stray_thread", "attack:fork_bomb", "attack:thread_bomb")
+    zygotes = _zygotes(every_arena)
+    assert len(zygotes) == len(every_arena.pool._lanes)
     deadline = time.monotonic() + 10  # what has died may still be listed for a moment
     while any(_children(pid) for pid in zygotes) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -53,12 +92,12 @@ def _memory_contains(pid: int, wanted: bytes) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="looks into the zygote's memory")
-def test_the_zygote_never_holds_what_a_guest_wrote(arena: Arena) -> None:
+def test_the_zygote_never_holds_what_a_guest_wrote(every_arena: Arena) -> None:
     """Its memory is copied into every later guest, freed blocks included."""
-    rows = arena.rows("secret", "secret", "secret", "secret")
+    rows = every_arena.rows("secret", "secret", "secret", "secret")
     secret = str(rows[0][0][0]).encode()
     assert len(secret) == 96
-    for zygote in _zygotes(arena):
+    for zygote in _zygotes(every_arena):
         assert not _memory_contains(zygote, secret)
         assert _memory_contains(zygote, b"fake_greeting"), "the search itself does not work"
 
@@ -89,9 +128,9 @@ def _held(arena: Arena) -> list[tuple[Path, int, int]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks for the residency of files it does not own")
-def test_every_page_of_every_mapped_library_is_in_memory(arena: Arena) -> None:
+def test_every_page_of_every_mapped_library_is_in_memory(every_arena: Arena) -> None:
     """Page cache is state: no guest may be the first to touch a page."""
-    found = {path: _resident(path, at, length) for path, at, length in _held(arena) if length > 0}
+    found = {path: _resident(path, at, length) for path, at, length in _held(every_arena) if length > 0}
     assert found
     assert {path: pages for path, pages in found.items() if pages[0] != pages[1]} == {}
 
@@ -100,10 +139,10 @@ def _negative_names() -> int:
     return int(Path("/proc/sys/fs/dentry-state").read_text().split()[4])
 
 
-def test_names_that_do_not_exist_leave_no_trace(arena: Arena) -> None:
+def test_names_that_do_not_exist_leave_no_trace(every_arena: Arena) -> None:
     """A disk's file system would remember each of the 20,000 answers in a cache that all slots share."""
     before = _negative_names()
-    assert arena.run("attack:names") == (STOPPED,)
+    assert every_arena.alone("attack:names") == (STOPPED,)
     assert _negative_names() - before < 10_000
 
 

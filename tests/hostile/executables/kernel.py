@@ -121,6 +121,7 @@ def attack_page_cache(chunk):
         readahead=call(187, fd, 0, 4096),
         sync_range=call(277, fd, 0, 0, 0),
         msync=call(26, page, 4096, 4),
+        nowait=call(327, fd, (ctypes.c_ulong * 2)(ctypes.addressof(vector), 16), 1, 0, 0, 8),
     )
 
 

@@ -31,6 +31,15 @@ def attack_host_files(chunk):
     return _readable(chunk.region.split(":"))
 
 
+def attack_other_chunks(chunk):
+    """What is handed to guests: frames and facts of this one and of others, wherever they may lie."""
+    places = [
+        f"{folder}/{name}" for folder in ("/chunk", "/guest/chunk", "/run", "/tmp") for name in ("frames", "facts")
+    ]
+    numbers = [f"/proc/{pid}/{what}" for pid in ("self", 1, 2, 3) for what in ("fd/0", "fd/3", "maps", "mem", "root")]
+    return _readable([*places, *numbers, "/dev/fd", "/dev/fd/0", "/dev/fd/3"])
+
+
 def attack_source_tree(chunk):
     import workers
 
