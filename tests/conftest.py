@@ -2,7 +2,8 @@
 
 - `slow` tests are left out unless `--soak` is given (`make soak`).
 - `real_data` tests need the folder of clips named by PRIVID_TEST_DATA (default: ../shared/data beside the
-  repository); `vision` tests need the extra of that name. Without them they are skipped, with the reason.
+  repository); `vision` and `detectors` tests need the extras of those names. Without them they are skipped, with the
+  reason.
 - With `--no-skips`, or where CI=true, a skip is a failure: a test that silently stops running protects nobody.
 """
 
@@ -35,6 +36,10 @@ def _missing(item: pytest.Item) -> str | None:
         importlib.util.find_spec(name) for name in ("torch", "torchvision", "ultralytics")
     ):
         return "the extra 'vision' is not installed; try: make test EXTRAS=all"
+    if item.get_closest_marker("detectors") and not all(
+        importlib.util.find_spec(name) for name in ("onnxruntime", "trackers")
+    ):
+        return "the extra 'detectors' is not installed; try: make test EXTRAS=all"
     return None
 
 

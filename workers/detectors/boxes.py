@@ -53,20 +53,16 @@ def boxes(xyxy: ArrayLike, scores: ArrayLike, classes: ArrayLike) -> Boxes:
     )
 
 
-NOTHING = boxes([], [], [])
-
-
 def suppress(found: Boxes, overlap: float, *, across_classes: bool = False) -> Boxes:
     """Of boxes that overlap by more than this share of their union, the one of the highest score.
 
-    Greedy non-maximum suppression, each class by itself; `across_classes`: all as one, so that what looks like a car and
-    like a truck counts once. The result is sorted by falling score.
+    Greedy non-maximum suppression, each class by itself; `across_classes`: all as one, so that what looks like a
+    car and like a truck counts once. The result is sorted by falling score.
     """
     if len(found) == 0:
         return found
     corners = found.xyxy.astype(np.float64)
     as_sizes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    # Scores below zero would be dropped; there are none.
     nms: Any = cv2.dnn.NMSBoxesBatched  # its types want lists, and arrays are what it takes as they are
     classes = np.zeros(len(found), np.int32) if across_classes else found.classes.astype(np.int32)
     kept = np.asarray(nms(as_sizes, found.scores, classes, 0.0, overlap), np.intp).reshape(-1)
