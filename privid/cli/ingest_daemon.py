@@ -228,9 +228,13 @@ def _print_recorder(daemon: dict[str, Any] | None, listen: str) -> None:
     if spool is None:
         out.print(f"recorder: {left} left on the disk", markup=False)
     else:
-        waiting = size_text(spool["size_bytes"])
-        out.print(f"recorder: stores in {daemon['store']}; {waiting} wait here, room for {left} more", markup=False)
-    if daemon["disk_full"] and spool is not None:
+        waiting, limit = size_text(spool["size_bytes"]), size_text(spool["limit_bytes"])
+        out.print(
+            f"recorder: stores in {daemon['store']}; {waiting} of at most {limit} wait here, {left} left on the disk",
+            markup=False,
+            soft_wrap=True,
+        )
+    if spool is not None and spool["full"]:
         out.print(
             "THE SPOOL IS FULL, nothing is recorded: see why the store takes nothing, or set PRIVID_STORE_SPOOL_BYTES",
             markup=False,

@@ -114,22 +114,23 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """How things are, as JSON; it names no address."""
         cameras = [post.state.as_json() for post in list(self._posts.values())]
-        free, spool = self._store.free_bytes(), self._store.spool()
+        has_room, spool = self._store.has_room(self._least_free), self._store.spool()
         return {
             "started_us": self._started_us,
             "now_us": self._clock.now_us(),
             "clock_step_us": self._clock.step_us(),
-            "disk_free_bytes": free,
+            "disk_free_bytes": self._store.free_bytes(),
             "store": self._store.label,
-            "spool": spool and {"size_bytes": spool.size_bytes, "limit_bytes": spool.limit_bytes},
-            "disk_full": free < self._least_free,
+            "spool": spool
+            and {"size_bytes": spool.size_bytes, "limit_bytes": spool.limit_bytes, "full": spool.is_full},
+            "disk_full": not has_room,
             "retention": {
                 "removed_segments": self._room.removed_segments,
                 "removed_bytes": self._room.removed_bytes,
                 "blocked_bytes": self._room.blocked_bytes,
                 "error": self._room.error,
             },
-            "healthy": free >= self._least_free and all(camera["healthy"] for camera in cameras),
+            "healthy": has_room and all(camera["healthy"] for camera in cameras),
             "cameras": sorted(cameras, key=lambda camera: str(camera["camera"])),
         }
 
@@ -140,7 +141,7 @@ class Daemon:
         return min(_LEAST_FREE_BYTES, wanted // 4) if wanted else _LEAST_FREE_BYTES
 
     def _is_short_of_room(self) -> bool:
-        return self._store.free_bytes() < self._configuration.retention.min_free_bytes
+        return not self._store.is_remote and self._store.free_bytes() < self._configuration.retention.min_free_bytes
 
     def _read_again(self, *, is_asked: bool) -> None:
         try:

@@ -112,7 +112,7 @@ class Recorder:
         )
 
     def _has_room(self) -> bool:
-        return self._recording.store.free_bytes() >= self._recording.min_free_bytes
+        return self._recording.store.has_room(self._recording.min_free_bytes)
 
     def _attempt(self, station: Station) -> None:
         """One connection, and the wait after it."""

@@ -58,6 +58,11 @@ class Spool:
     size_bytes: int
     limit_bytes: int
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may come."""
+        return self.size_bytes >= self.limit_bytes
+
 
 class Staging:
     """A folder of files that are not part of the store yet."""
@@ -224,10 +229,13 @@ class SegmentStore:
             os.close(lock)
 
     def free_bytes(self) -> int:
-        """What can still be recorded: what is left on the device for this user, and at most the rest of the spool."""
-        free = shutil.disk_usage(self._root).free
+        """What is left, for this user, on the device that is recorded to."""
+        return shutil.disk_usage(self._root).free
+
+    def has_room(self, least_free_bytes: int) -> bool:
+        """Whether there is room to record: on the device, and in the spool if segments go elsewhere."""
         spool = self.spool()
-        return free if spool is None else min(free, max(0, spool.limit_bytes - spool.size_bytes))
+        return self.free_bytes() >= least_free_bytes and (spool is None or not spool.is_full)
 
     def spool(self) -> Spool | None:
         """What waits here for the place where segments lie; None if that is here."""

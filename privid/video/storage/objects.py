@@ -44,7 +44,8 @@ def connect(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not place.strip("/"):
         raise BadStoreSetting(f"{url} names no bucket: write {protocol}://BUCKET/PREFIX")
     try:
-        filesystem, prefix = fsspec.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
+        options = {"skip_instance_cache": True, "use_listings_cache": False, **_OPTIONS.get(protocol, {})}
+        filesystem, prefix = fsspec.url_to_fs(url, **options)
     except ImportError:
         raise BadStoreSetting(f"{protocol}:// needs a package: pip install '{_CLIENTS[protocol]}'") from None
     except (ValueError, OSError) as error:
