@@ -3,6 +3,7 @@
 import json
 import secrets
 import signal
+import socket
 import time
 from itertools import groupby, pairwise
 
@@ -90,7 +91,7 @@ def killed_at_random(tmp_path, source, started, kills):
 
 @pytest.mark.timeout(240)
 def test_a_recorder_killed_at_random_loses_at_most_a_group(tmp_path, source, started):
-    killed_at_random(tmp_path, source, started, kills=5)
+    killed_at_random(tmp_path, source, started, kills=3)
 
 
 @pytest.mark.slow
@@ -148,6 +149,7 @@ def test_one_cameras_trouble_is_its_own(tmp_path, source, started):
     assert states["missing"]["connections"] == 0
     recorder.check_files()
     frames, segments = recorder.frames("good")
+    assert len(frames) >= states["good"]["packets"]
     assert [number for number, _ in frames] == list(range(len(frames)))
     assert len(segments) > 1
     assert {span.state for span in recorder.catalog.coverage("good", segments[0].begin_us, segments[-1].end_us)} == {
@@ -155,6 +157,7 @@ def test_one_cameras_trouble_is_its_own(tmp_path, source, started):
     }
     for name, reason in (("killed", "ended"), ("frozen", "timed out")):
         frames, segments = recorder.frames(name)
+        assert len(frames) >= states[name]["packets"], name
         runs = runs_of(frames)
         assert len(runs) >= 2, name
         gaps = recorder.catalog.gaps(name, segments[0].begin_us, segments[-1].end_us)
@@ -234,15 +237,24 @@ def test_reload_leaves_the_others_alone(tmp_path, source, started):
     wait_for(lambda: "stays as it was" in recorder.log.read_text(), "the refusal of a bad file")
     assert recorder.camera("gate")["connections"] == 1
     assert recorder.camera("door")["phase"] == "recording"
+    arrived = {name: recorder.camera(name)["packets"] for name in ("gate", "yard")}
     assert recorder.stop() == 0
     for name in ("gate", "yard"):
         frames, _ = recorder.frames(name)
+        assert len(frames) >= arrived[name]  # of the last group, too, what there was of it
         assert [number for number, _ in frames] == list(range(len(frames)))
     assert "no video" not in [json.loads(line)["event"] for line in recorder.log.read_text().splitlines()[1:]]
 
 
-def test_nothing_listens_at_the_port_of_a_recorder_that_ended(tmp_path):
-    recorder = Recorder(tmp_path, {}).start()
-    wait_for(lambda: recorder.get("/healthz") == "ok\n", "an idle recorder")
-    assert recorder.stop(signal.SIGINT) == 0
+def test_a_service_manager_is_told_and_nothing_listens_afterwards(tmp_path, monkeypatch):
+    address = f"@privid-test-{secrets.token_hex(8)}"
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + address[1:])
+        manager.settimeout(60)
+        recorder = Recorder(tmp_path, {}).start()
+        assert manager.recv(100) == b"READY=1"
+        assert recorder.get("/healthz") == "ok\n"
+        assert recorder.stop(signal.SIGINT) == 0
+        assert manager.recv(100) == b"STOPPING=1"
     assert not connects(recorder.port)
