@@ -14,12 +14,17 @@ def write_whole(path: Path, content: bytes, *, prefix: str = ".new-") -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        keep_whole(Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def keep_whole(file: Path, path: Path) -> None:
+    """Rename a complete file of the same folder, so that all of it is there under its new name. Raises OSError."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    file.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -24,7 +24,7 @@ from privid.server.auth import Authenticator, ensure_owner
 from privid.server.cameras import Cameras
 from privid.server.clock import Clock, system_clock
 from privid.server.endpoints import analysts_endpoint, owners_endpoint
-from privid.server.executables import ExecutableStore
+from privid.server.executables import ExecutableStore, limits_of
 from privid.server.forecast import Forecaster
 from privid.server.people import People
 from privid.server.policies import PolicyDesk
@@ -127,7 +127,7 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
     samples = Samples(parts.database, home.samples, parts.clock)
     cameras = Cameras(parts.database, parts.clock, parts.policies, parts.ledger, samples)
     people = People(parts.database, parts.clock)
-    executables = ExecutableStore(parts.database, home.executables, parts.clock, settings.inference_device)
+    executables = ExecutableStore(parts.database, home.executables, parts.clock, limits_of(settings))
     executables.discard_leftovers()
     queries = Queries(parts.database)
     authenticator = Authenticator(parts.database)

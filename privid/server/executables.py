@@ -1,33 +1,66 @@
 """Uploaded executables: content-addressed files under PRIVID_HOME/executables, and their rows."""
 
 import hashlib
+import importlib.util
+import json
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from privid.database import schema
 from privid.database.transactions import reading, write
-from privid.domain.files import write_whole
+from privid.domain.files import keep_whole
 from privid.ledger import audit
 from privid.server import models, source_check
 from privid.server.clock import Clock
 from privid.server.errors import Refused
 from privid.server.names import check_executable_name
-from workers.bundle import ELF
-from workers.host import backends
-from workers.host.errors import SandboxUnavailable
+from privid.server.settings import Settings
+from workers.host import backends, loading, profile
+from workers.host.errors import ExecutableRefused, SandboxUnavailable
 
-_CHECK_SECONDS = 20
-_PYTHON, _PROGRAM = '{"runtime":"python"}', '{"runtime":"program"}'
+_CHECK_SECONDS = 40
+_IMPORT_ROOT = Path(__file__).resolve().parents[2]
 _TEMPORARY = ".upload-"
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What executables of this server may have, in bytes; `total_bytes` is all that one analyst has uploaded.
+
+    `device` is what models are run on.
+    """
+
+    upload_bytes: int
+    total_bytes: int
+    memory_bytes: int
+    threads: int
+    device: str
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Those that an owner has set."""
+    return Limits(
+        upload_bytes=settings.max_upload_bytes,
+        total_bytes=settings.max_executables_bytes,
+        memory_bytes=settings.max_guest_memory_bytes,
+        threads=settings.max_guest_threads,
+        device=settings.inference_device,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class StoredExecutable:
-    """One version of an analyst's executable."""
+    """One version of an analyst's executable; `manifest` is what it says that it needs."""
 
     analyst: str
     name: str
@@ -35,119 +68,198 @@ class StoredExecutable:
     sha256: str
     size_bytes: int
     created_us: int
+    manifest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What arrived, beside what its sender announced. Checked by `checked`."""
+    """What arrived, in a file, beside what its sender announced."""
 
     name: str
     announced_bytes: int
     announced_sha256: str
-    content: bytes
+    file: BufferedRandom
 
-    def checked(self, device: str) -> str:
-        """The content's SHA-256. Raises Refused unless all of it arrived and it can be run; a model, on `device`."""
+    def check_complete(self) -> None:
+        """Raises Refused unless all of it arrived."""
         check_executable_name(self.name)
-        found = hashlib.sha256(self.content).hexdigest()
-        if len(self.content) != self.announced_bytes:
+        size, found = self.file.tell(), _sha256(self.file)
+        if size != self.announced_bytes:
             raise Refused(
                 "upload_incomplete",
-                f"{len(self.content)} of {self.announced_bytes} bytes of {self.name!r} arrived",
+                f"{size} of {self.announced_bytes} bytes of {self.name!r} arrived",
                 "upload it again",
             )
         if found != self.announced_sha256.lower():
             raise Refused("upload_incomplete", f"{self.name!r} does not match its SHA-256", "upload it again")
-        if models.is_model(self.name):
-            if reason := models.complaint(self.content, device):
-                raise Refused(
-                    "bad_executable", f"{self.name!r} cannot be a model: {reason}", "mend it and upload it again"
-                )
-        elif reason := _complaint(self.content):
-            raise Refused(
-                "bad_executable", f"{self.name!r} cannot be an executable: {reason}", "mend it and upload it again"
-            )
-        return found
 
 
-def _complaint(content: bytes) -> str:
-    """What `privid.server.source_check` has to say, in a process of its own; of a program, what this host lacks."""
-    if content.startswith(ELF):
-        try:
-            backends.choose("fork", program=True)
-        except SandboxUnavailable as error:
-            return f"it is a program and no Python, and {error}"
-        return ""
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An upload that can be run: its canonical form, in a file of its own."""
+
+    file: Path
+    sha256: str
+    size_bytes: int
+    manifest: Mapping[str, Any]
+
+
+def _sha256(file: BufferedRandom | BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bad(name: str, reason: str) -> Refused:
+    return Refused("bad_executable", f"{name!r} cannot be an executable: {reason}", "mend it and upload it again")
+
+
+def _parsed(name: str, file: Path, result: Path) -> Mapping[str, Any]:
+    """The manifest, once a process of its own (`privid.server.source_check`) has written the canonical form."""
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", source_check.__file__],
-            input=content,
+            [sys.executable, "-I", "-S", source_check.__file__, str(_IMPORT_ROOT), str(file), str(result)],
             capture_output=True,
             timeout=_CHECK_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "it takes too long to parse"
+        raise _bad(name, "it takes too long to parse") from None
     if done.returncode != 0:
-        return "it cannot be parsed as Python"
-    return done.stdout.decode("utf-8", "replace").strip()
-
-
-def _manifest(upload: Upload) -> str:
-    if models.is_model(upload.name):
-        return models.MANIFEST
-    return _PROGRAM if upload.content.startswith(ELF) else _PYTHON
+        raise _bad(name, "it cannot be parsed as Python")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "complaint" in answer:
+        raise _bad(name, answer["complaint"])
+    manifest: dict[str, Any] = answer["manifest"]
+    return manifest
 
 
 class ExecutableStore:
     """The executables of one installation."""
 
-    def __init__(self, engine: sa.Engine, folder: Path, clock: Clock, device: str = "cpu") -> None:
+    def __init__(self, engine: sa.Engine, folder: Path, clock: Clock, limits: Limits) -> None:
         self._engine = engine
         self._folder = folder
         self._clock = clock
-        self._device = device
+        self._limits = limits
 
     def discard_leftovers(self) -> None:
         """Delete files that a crash left half written. Only while nothing is being uploaded."""
         for path in self._folder.glob(f"{_TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def receiving(self) -> Iterator[BufferedRandom]:
+        """A file for what arrives, gone in the end."""
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)
+        os.close(handle)
+        try:
+            with Path(name).open("w+b") as file:
+                yield file
+        finally:
+            Path(name).unlink(missing_ok=True)
+
     def add(self, analyst_id: int, analyst: str, upload: Upload) -> tuple[StoredExecutable, bool]:
         """Store an upload as the newest version of its name; True if it was that already. Raises Refused."""
-        digest = upload.checked(self._device)
-        self._keep(digest, upload.content)
-        return write(self._engine, lambda connection: self._record(connection, analyst_id, analyst, upload, digest))
+        upload.check_complete()
+        with self.receiving() as result:
+            checked = self._checked(upload, Path(result.name))
+            path = self._folder / checked.sha256
+            # Before any row can name it. A hard link, so that the file for what arrives can go as it came.
+            if not path.exists():
+                copy = path.with_name(f"{_TEMPORARY}{checked.sha256}-{os.getpid()}-{id(upload)}")
+                os.link(checked.file, copy)
+                keep_whole(copy, path)
+        return write(self._engine, lambda connection: self._record(connection, analyst_id, analyst, upload, checked))
+
+    def _checked(self, upload: Upload, result: Path) -> _Checked:
+        manifest = self._model(upload, result) if models.is_model(upload.name) else self._executable(upload, result)
+        with result.open("rb") as file:
+            return _Checked(result, _sha256(file), file.tell(), manifest)
+
+    def _model(self, upload: Upload, result: Path) -> Mapping[str, Any]:
+        upload.file.seek(0)
+        content = upload.file.read()
+        if reason := models.complaint(content, self._limits.device):
+            raise Refused(
+                "bad_executable", f"{upload.name!r} cannot be a model: {reason}", "mend it and upload it again"
+            )
+        result.write_bytes(content)
+        manifest: dict[str, Any] = json.loads(models.MANIFEST)
+        return manifest
+
+    def _executable(self, upload: Upload, result: Path) -> Mapping[str, Any]:
+        manifest = _parsed(upload.name, Path(upload.file.name), result)
+        for what, asked, most in (
+            ("bytes unpacked", result.stat().st_size, self._limits.upload_bytes),
+            ("memory", manifest["memory_bytes"], self._limits.memory_bytes),
+            ("threads", manifest["threads"], self._limits.threads),
+        ):
+            if asked > most:
+                raise _bad(upload.name, f"{what}: this server allows {most:,}, and it has or asks for {asked:,}")
+        for library in manifest["libraries"]:
+            if importlib.util.find_spec(profile.LIBRARIES[library].modules[0]) is None:
+                raise Refused(
+                    "bad_executable",
+                    f"{upload.name!r} needs {library}, which this server does not have",
+                    "leave it out of the libraries, or ask whoever runs the server to install it",
+                )
+        try:
+            if manifest["runtime"] == "program":
+                backends.choose("fork", program=True)
+            elif manifest["weights"]:
+                loading.try_loading(result.read_bytes())
+        except ExecutableRefused as error:
+            raise _bad(upload.name, str(error)) from None
+        except SandboxUnavailable as error:
+            raise _bad(upload.name, f"this server cannot try it: {error}") from None
+        return manifest
 
     def _record(
-        self, connection: sa.Connection, analyst_id: int, analyst: str, upload: Upload, digest: str
+        self, connection: sa.Connection, analyst_id: int, analyst: str, upload: Upload, checked: _Checked
     ) -> tuple[StoredExecutable, bool]:
         table = schema.executables
         newest = connection.execute(
-            sa.select(table.c.version, table.c.sha256, table.c.size_bytes, table.c.created_us)
+            sa.select(table.c.version, table.c.sha256, table.c.size_bytes, table.c.created_us, table.c.manifest)
             .where(table.c.analyst_id == analyst_id, table.c.name == upload.name)
             .order_by(table.c.version.desc())
             .limit(1)
         ).first()
-        if newest is not None and newest.sha256 == digest:
+        if newest is not None and newest.sha256 == checked.sha256:
             return StoredExecutable(
-                analyst, upload.name, newest.version, digest, newest.size_bytes, newest.created_us
+                analyst,
+                upload.name,
+                newest.version,
+                newest.sha256,
+                newest.size_bytes,
+                newest.created_us,
+                newest.manifest,
             ), True
+        stored = sa.select(table.c.sha256, table.c.size_bytes).where(table.c.analyst_id == analyst_id).distinct()
+        sizes = {row.sha256: row.size_bytes for row in connection.execute(stored)} | {
+            checked.sha256: checked.size_bytes
+        }
+        if sum(sizes.values()) > self._limits.total_bytes:
+            raise Refused(
+                "too_large",
+                f"with {upload.name!r} your executables have more than {self._limits.total_bytes:,} bytes together",
+                "ask whoever runs the server for more (PRIVID_MAX_EXECUTABLES_BYTES)",
+            )
         row = StoredExecutable(
             analyst=analyst,
             name=upload.name,
             version=1 if newest is None else newest.version + 1,
-            sha256=digest,
-            size_bytes=len(upload.content),
+            sha256=checked.sha256,
+            size_bytes=checked.size_bytes,
             created_us=self._clock(),
+            manifest=json.dumps(checked.manifest, sort_keys=True, separators=(",", ":")),
         )
         connection.execute(
             table.insert().values(
                 analyst_id=analyst_id,
                 name=row.name,
                 version=row.version,
-                sha256=digest,
-                manifest=_manifest(upload),
+                sha256=row.sha256,
+                manifest=row.manifest,
                 size_bytes=row.size_bytes,
                 created_us=row.created_us,
             )
@@ -157,7 +269,7 @@ class ExecutableStore:
             row.created_us,
             f"analyst:{analyst_id}",
             "executable.uploaded",
-            {"name": row.name, "version": row.version, "sha256": digest, "size_bytes": row.size_bytes},
+            {"name": row.name, "version": row.version, "sha256": row.sha256, "size_bytes": row.size_bytes},
         )
         return row, False
 
@@ -177,6 +289,7 @@ class ExecutableStore:
                 table.c.sha256,
                 table.c.size_bytes,
                 table.c.created_us,
+                table.c.manifest,
             )
             .join(people, people.c.id == table.c.analyst_id)
             .join(
@@ -193,10 +306,3 @@ class ExecutableStore:
             query = query.where(table.c.analyst_id == analyst_id)
         with reading(self._engine) as connection:
             return tuple(StoredExecutable(*row) for row in connection.execute(query))
-
-    def _keep(self, digest: str, content: bytes) -> None:
-        """Put the content in its place, whole and durable, before any row can name it."""
-        path = self._folder / digest
-        if path.exists():
-            return
-        write_whole(path, content, prefix=_TEMPORARY)

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
+from io import BufferedRandom
 
 from privid.domain.units import SECOND
 from privid.rpc.convert import release_message
@@ -48,6 +49,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self._settings = settings
         self._clock = clock
         self._watches: Counter[int] = Counter()
+        self._uploads: dict[int, asyncio.Lock] = {}
 
     async def ListCameras(
         self, request: query_pb2.ListCamerasRequest, context: Context
@@ -80,15 +82,18 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def UploadExecutable(
         self, request_iterator: AsyncIterator[query_pb2.UploadExecutableRequest], context: Context
     ) -> query_pb2.UploadExecutableResponse:
-        """Held in memory until complete: a truncated upload leaves nothing behind."""
-        upload = await self._receive(request_iterator)
+        """Held in a file of its own until complete and checked: a truncated upload leaves nothing behind."""
         who = caller()
-        row, existing = await asyncio.to_thread(self._executables.add, who.id, who.name, upload)
+        # One at a time of each analyst; the next ones wait, and hold nothing but their first part.
+        async with self._uploads.setdefault(who.id, asyncio.Lock()):
+            with self._executables.receiving() as file:
+                upload = await self._receive(request_iterator, file)
+                row, existing = await asyncio.to_thread(self._executables.add, who.id, who.name, upload)
         return query_pb2.UploadExecutableResponse(executable=executable_message(row), existing=existing)
 
-    async def _receive(self, parts: AsyncIterator[query_pb2.UploadExecutableRequest]) -> Upload:
+    async def _receive(self, parts: AsyncIterator[query_pb2.UploadExecutableRequest], file: BufferedRandom) -> Upload:
         header: query_pb2.UploadHeader | None = None
-        content = bytearray()
+        size = 0
         limit = self._settings.max_upload_bytes
         async for part in parts:
             if part.WhichOneof("part") == "header":
@@ -97,16 +102,20 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 header = part.header
             elif header is None:
                 raise Refused("invalid_request", "an upload begins with its header", "send the header, then data")
-            content += part.data
-            if max(len(content), header.size_bytes) > limit:
+            size += len(part.data)
+            if max(size, header.size_bytes) > limit:
                 raise Refused(
                     "too_large",
                     f"{header.name!r} is larger than {limit:,} bytes",
-                    "an executable is Python source; keep data and weights out of it",
+                    "use smaller weights, or ask whoever runs the server for more (PRIVID_MAX_UPLOAD_BYTES)",
                 )
+            if size > header.size_bytes:
+                raise Refused("upload_incomplete", f"more of {header.name!r} arrived than announced", "upload it again")
+            await asyncio.to_thread(file.write, part.data)
         if header is None:
             raise Refused("upload_incomplete", "nothing arrived", "upload it again")
-        return Upload(header.name, header.size_bytes, header.sha256, bytes(content))
+        await asyncio.to_thread(file.flush)
+        return Upload(header.name, header.size_bytes, header.sha256, file)
 
     async def ListExecutables(
         self, request: query_pb2.ListExecutablesRequest, context: Context

@@ -62,8 +62,14 @@ class Settings(BaseSettings):
     """From the END of a window in the future until it runs on what is stored by then, whatever that is."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 64 * 1024
     """Largest text of a query."""
-    max_upload_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
-    """Largest executable."""
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 128 * 1024 * 1024
+    """Largest executable, weights included."""
+    max_executables_bytes: Annotated[int, Field(gt=0)] = 4 * 1024 * 1024 * 1024
+    """All versions of all executables of one analyst together."""
+    max_guest_memory_bytes: Annotated[int, Field(gt=0)] = 2 * 1024 * 1024 * 1024
+    """Most memory that an executable may declare."""
+    max_guest_threads: Annotated[int, Field(gt=0)] = 4
+    """Most threads that an executable may declare; a slot has one core."""
     max_call_seconds: Annotated[float, Field(gt=0)] = 60.0
     """For every call but Watch, whatever deadline the client asks for."""
     max_watches: Annotated[int, Field(gt=0)] = 16

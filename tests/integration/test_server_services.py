@@ -353,7 +353,7 @@ def test_truncated_changed_or_oversized_uploads_leave_nothing(server, analyst, t
     assert upload_raw(server, token, [header(), header()]) == "invalid_request"
     assert upload_raw(server, token, [header(size=2**40)]) == "too_large"
     big = [header(size=10)] + [part(data=b"#" * 60_000)] * 20
-    assert upload_raw(server, token, big) == "too_large"
+    assert upload_raw(server, token, big) == "upload_incomplete"
     assert (files(server), analyst.executables()) == before
 
 

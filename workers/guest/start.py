@@ -83,13 +83,18 @@ def use_threads(count: int) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
+def process_sizes(status: str) -> dict[str, int]:
+    """The sizes in a process's /proc/PID/status, in bytes."""
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if line.endswith(" kB")}
+
+
 def memory_limits(status: str, memory_bytes: int, address_room: int) -> dict[int, int]:
     """Limits for `memory_bytes` beyond what a process has by now; `status` is its /proc/PID/status.
 
     Addresses are limited as well, `address_room` beyond that memory, since page tables of huge empty mappings are
     memory that RLIMIT_DATA does not count.
     """
-    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if line.endswith(" kB")}
+    sizes = process_sizes(status)
     return {
         resource.RLIMIT_DATA: sizes["VmData"] + memory_bytes,
         resource.RLIMIT_AS: sizes["VmSize"] + memory_bytes + address_room,

@@ -8,6 +8,7 @@ brings, never one that came with the weights.
 
 import importlib
 import io
+import pickle
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 from workers.bundle import Bundle, Weights
 
+_LONGEST_REASON = 400
 _SCALED = re.compile(r"(\d+)[nstmblxc](?=-|$)")
 
 
@@ -42,9 +44,9 @@ def load(bundle: Bundle) -> None:
         try:
             _loaded[name] = _LOADERS[spec.format](bundle.files[spec.file], spec)
         except Exception as error:
-            said = str(error).strip().splitlines() or [type(error).__name__]
+            said = " ".join(str(error).split()) or type(error).__name__
             raise WeightsError(
-                f"weights.{name}: {spec.file} cannot be loaded as {spec.format}: {said[0][:500]}"
+                f"weights.{name}: {spec.file} cannot be loaded as {spec.format}: {said[:_LONGEST_REASON]}"
             ) from error
 
 
@@ -104,7 +106,13 @@ def _torch(data: bytes, spec: Weights) -> _Loaded:  # noqa: ARG001  the interfac
 def _tensors(data: bytes) -> Any:
     import torch
 
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            "it holds more than tensors, texts and numbers in lists and dicts. Of a model, save the state alone: "
+            "torch.save(model.state_dict(), 'weights.pt'); of ultralytics, YOLO('best.pt').model.float().state_dict()"
+        ) from error
 
 
 def _ultralytics(data: bytes, spec: Weights) -> _Loaded:
@@ -112,13 +120,7 @@ def _ultralytics(data: bytes, spec: Weights) -> _Loaded:
     import numpy as np
 
     ultralytics = importlib.import_module("ultralytics")  # it says nothing of its types
-    try:
-        state = _tensors(data)
-    except Exception as error:
-        raise ValueError(
-            "it holds more than tensors. Save the state of the model alone: "
-            "torch.save(YOLO('best.pt').model.float().state_dict(), 'weights.pt')"
-        ) from error
+    state = _tensors(data)
     # It would give torch as many threads as the machine has.
     torch_utils: Any = importlib.import_module("ultralytics.utils.torch_utils")
     torch_utils.NUM_THREADS = 1

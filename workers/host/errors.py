@@ -9,6 +9,10 @@ class SandboxUnavailable(SandboxError):
     """This host cannot give what the sandbox needs; the text says what is missing and what to do."""
 
 
+class ExecutableRefused(SandboxError):
+    """An executable whose weights cannot be loaded; the text says why. Any host would refuse it."""
+
+
 class SandboxBroken(SandboxError):
     """The sandbox failed under a slot, and again when the slot was run once more. The slots can be run again later."""
 

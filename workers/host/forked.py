@@ -1,7 +1,9 @@
 """The backend `fork`: a guest is a fork of the zygote, which has the libraries loaded, and confines itself."""
 
+import contextlib
 import mmap
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +15,11 @@ from workers.guest import start
 from workers.guest import weights as guest_weights
 from workers.guest.modules import Sources
 from workers.host import channel, confine, profile, rootfs
+
+_COPIES = 4
+"""So often weights may be in memory while they are loaded: as bytes, tensors, and prepared for the processor."""
+_LOADING_ROOM_BYTES = 2**30
+_LOADING_SECONDS = 90
 
 
 class ForkedGuests:
@@ -40,10 +47,24 @@ class ForkedGuests:
 
     def prepare(self, proc_fd: int, null_fd: int) -> None:
         """Load the weights and make the walls, once for all guests."""
-        guest_weights.load(self._bundle)
+        with self._bounded(proc_fd):
+            guest_weights.load(self._bundle)
         own: int = self._config["memory_bytes"]
         memory = start.memory_limits(confine.read_proc(proc_fd, "status"), own, profile.address_room(own))
         self._walls = confine.prepare(profile.Profile(**self._config["profile"]), proc_fd, null_fd, memory)
+
+    @contextlib.contextmanager
+    def _bounded(self, proc_fd: int) -> Iterator[None]:
+        """While weights are loaded, limits of what that may take: what cannot be loaded within them is refused."""
+        size = start.process_sizes(confine.read_proc(proc_fd, "status"))["VmSize"]
+        room = self._config["memory_bytes"] + _COPIES * self._config["weights_bytes"] + _LOADING_ROOM_BYTES
+        wanted = {resource.RLIMIT_AS: size + room, resource.RLIMIT_CPU: _LOADING_SECONDS}
+        before = {limit: resource.getrlimit(limit) for limit in wanted}
+        for limit, value in wanted.items():
+            resource.setrlimit(limit, (value, before[limit][1]))
+        yield
+        for limit, value in before.items():
+            resource.setrlimit(limit, value)
 
     def become(self, request: channel.Message) -> NoReturn:
         """Confine this process, wait for the go, hand over to the analyst's code."""

@@ -119,6 +119,8 @@ class Worker:
             message = channel.receive(self._sock)
         except channel.ClosedError:
             raise BrokenError("the warden ended unexpectedly") from None
+        if message.kind == warden.REFUSED:
+            raise RefusedError(message.payload.decode(errors="replace"))
         if message.kind == warden.BROKEN:
             raise BrokenError(message.payload.decode(errors="replace"))
         if message.kind == warden.READY:
@@ -140,3 +142,7 @@ class Worker:
 
 class BrokenError(Exception):
     """This worker cannot go on; the text says why."""
+
+
+class RefusedError(BrokenError):
+    """No worker can load this executable; the text says why."""

@@ -32,9 +32,9 @@ from typing import Literal
 
 from workers import bundle, limits, wire
 from workers.host import backends, cgroups, channel, launcher, models, prewarmed, profile, seccomp, warden
-from workers.host.errors import SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
+from workers.host.errors import ExecutableRefused, SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
-from workers.host.launcher import BrokenError, Outcome, Worker
+from workers.host.launcher import BrokenError, Outcome, RefusedError, Worker
 from workers.inference.spec import ModelSpec
 from workers.wire import Row
 
@@ -171,7 +171,7 @@ class LocalPool:
     other processors of the calling thread, which may be kept off the slots' cores itself.
     `lookahead_bytes` bounds the frames that are decoded ahead, and once more those of late slots.
     `log_bytes` is for try-outs on video that the analyst may see: so much of what a guest prints comes with `on_run`.
-    Raises SandboxUnavailable if this host cannot confine guests.
+    Raises SandboxUnavailable if this host cannot confine guests, ExecutableRefused if the weights cannot be loaded.
     """
 
     def __init__(
@@ -237,6 +237,9 @@ class LocalPool:
                     if not select.select([lane.worker], [], [], max(0.0, end - time.monotonic()))[0]:
                         raise SandboxUnavailable(f"a worker was not ready within {START_SECONDS:.0f} s")
                     lane.worker.receive()
+        except RefusedError as error:
+            self.close()
+            raise ExecutableRefused(str(error)) from None
         except BrokenError as error:
             self.close()
             raise SandboxUnavailable(
@@ -260,6 +263,7 @@ class LocalPool:
             "exact": spec.table.exact,
             "output_limit": wire.output_limit(spec.table),
             "memory_bytes": spec.memory_bytes,
+            "weights_bytes": spec.weights_bytes,
             "uid": launcher.unprivileged_id(),
             "core": core,
             "lead_ns": self._guard_ns,

@@ -33,7 +33,7 @@ from workers.host import backends, channel, namespaces, prewarmed, rootfs, zygot
 from workers.host.models import ModelProcesses
 
 CONFIG, SOURCE, MODEL, TASK, RESULT = b"C", b"P", b"M", b"T", b"D"
-READY, BROKEN = start.READY, start.BROKEN
+READY, BROKEN, REFUSED = start.READY, start.BROKEN, zygote.REFUSED
 
 RESULT_HEADER = struct.Struct("<IBqqI")
 """Task number, status, when the guest started, when it ended or was killed (CLOCK_MONOTONIC, nanoseconds), and the
@@ -409,7 +409,12 @@ def _serve(host: socket.socket) -> None:
     with contextlib.ExitStack() as ends:  # a zygote ends with its socket, and every guest with it
         try:
             guests = ends.enter_context(
-                _zygote(host, backends.BACKENDS[config["backend"]].guests(config, source), config["uid"])
+                _zygote(
+                    host,
+                    backends.BACKENDS[config["backend"]].guests(config, source),
+                    config["uid"],
+                    weights=config["weights_bytes"] > 0,
+                )
             )
             zygote_pid, bench = _only_child(), None
             if config["model"]:
@@ -418,6 +423,8 @@ def _serve(host: socket.socket) -> None:
                 _warm_up(host, bench)
             channel.send(host, READY)
             Warden(host, guests, zygote_pid, bench, config).run()
+        except _RefusedError as error:
+            channel.send(host, REFUSED, error.args[0])
         except _ZygoteError as error:
             channel.send(host, BROKEN, error.args[0])
         except prewarmed.ModelBroken as error:
@@ -428,10 +435,12 @@ def _serve(host: socket.socket) -> None:
             return
 
 
-def _zygote(host: socket.socket, guests: zygote.Guests, uid: int | None, *others: socket.socket) -> socket.socket:
-    """Make a zygote, which has nothing of the `others`; its socket.
+def _zygote(
+    host: socket.socket, guests: zygote.Guests, uid: int | None, *others: socket.socket, weights: bool = False
+) -> socket.socket:
+    """Make a zygote, which has nothing of the `others` and may load `weights`; its socket.
 
-    Raises _ZygoteError, channel.ClosedError, _HostGoneError.
+    Raises _ZygoteError, _RefusedError, channel.ClosedError, _HostGoneError.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     builder = os.fork()
@@ -445,7 +454,7 @@ def _zygote(host: socket.socket, guests: zygote.Guests, uid: int | None, *others
         first = _building(host, ours)
         if first.kind == zygote.FILES:
             rootfs.hold(json.loads(first.payload))
-            first = _building(host, ours)
+            first = _zygote_built(host, ours, weights=weights)
     except BaseException:
         os.kill(builder, signal.SIGKILL)  # it may be in the middle of a long import
         ours.close()
@@ -453,8 +462,19 @@ def _zygote(host: socket.socket, guests: zygote.Guests, uid: int | None, *others
     os.waitpid(builder, 0)  # it has forked the zygote, or failed
     if first.kind != READY:
         ours.close()
-        raise _ZygoteError(first.payload)
+        raise (_RefusedError if first.kind == REFUSED else _ZygoteError)(first.payload)
     return ours
+
+
+def _zygote_built(host: socket.socket, ours: socket.socket, *, weights: bool) -> channel.Message:
+    """What the zygote says once it has loaded everything. If it dies of that, what it loaded was to blame."""
+    try:
+        return _building(host, ours)
+    except channel.ClosedError:
+        if not weights:
+            raise
+        reason = b"the weights cannot be loaded: what loads them crashed, or took too long or too much memory"
+        return channel.Message(REFUSED, reason, ())
 
 
 def _warm_up(host: socket.socket, bench: prewarmed.Bench) -> None:
@@ -464,6 +484,10 @@ def _warm_up(host: socket.socket, bench: prewarmed.Bench) -> None:
         if host in readable:
             raise _HostGoneError
         bench.hear(set(readable))
+
+
+class _RefusedError(Exception):
+    """The executable's weights cannot be loaded; why, in bytes."""
 
 
 class _ZygoteError(Exception):

@@ -41,10 +41,13 @@ import socket
 from typing import NoReturn, Protocol
 
 from workers.guest.start import BROKEN, READY
+from workers.guest.weights import WeightsError
 from workers.host import channel, namespaces, profile
 
 FILES = b"F"
 """What the builder tells the warden before the zygote exists: the parts of files that must stay in memory."""
+REFUSED = b"W"
+"""What the zygote says in place of READY if the executable's weights cannot be loaded, and why."""
 _OUTER_ONLY = namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS
 _ZYGOTE_NAMESPACES = (
     namespaces.CLONE_NEWPID
@@ -110,6 +113,9 @@ def build(sock: socket.socket, guests: Guests, uid: int | None) -> NoReturn:
         if os.fork() == 0:
             Zygote(sock, guests, proc_fd, null_fd).run()
         os._exit(0)
+    except WeightsError as error:
+        channel.send(sock, REFUSED, str(error).encode())
+        os._exit(1)
     except Exception as error:  # noqa: BLE001  whatever it is, the host must hear of it
         channel.send(sock, BROKEN, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
