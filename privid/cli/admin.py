@@ -10,6 +10,7 @@ from privid.cli import (
     admin_archive,
     admin_audit,
     admin_budget,
+    admin_mask_search,
     admin_masks,
     admin_policy,
     admin_queries,
@@ -29,6 +30,9 @@ camera_app = typer.Typer(help="Cameras.", **SETTINGS)
 executables_app = typer.Typer(help="Everybody's executables.", **SETTINGS)
 app.add_typer(camera_app, name="camera")
 app.add_typer(admin_policy.app, name="policy")
+admin_masks.mask_app.command(name="suggest")(admin_mask_search.suggest)
+admin_masks.mask_app.command(name="measure")(admin_mask_search.measure)
+admin_masks.region_app.command(name="check")(admin_mask_search.check)
 app.add_typer(admin_masks.mask_app, name="mask")
 app.add_typer(admin_masks.region_app, name="region")
 app.add_typer(admin_analyst.app, name="analyst")

@@ -12,7 +12,7 @@ its stays has vanished, and a heap of the objects' longest periods is put right 
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,11 +71,17 @@ class Search:
         return int(reached[0]) if len(reached) else None
 
 
-def search(found: Stays, bridge_us: int = 0, most_cells: int | None = None, rule: Rule = RULES[0]) -> Search:
+def search(
+    found: Stays,
+    bridge_us: int = 0,
+    most_cells: int | None = None,
+    rule: Rule = RULES[0],
+    report: Callable[[int], object] = lambda _: None,
+) -> Search:
     """The order of cells until nothing shows, or until `most_cells` are masked.
 
     Whoever is hidden for at most `bridge_us` counts as shown all the time: what blinks is not hidden, it only takes
-    more segments to say when it shows.
+    more segments to say when it shows. `report` is told how many cells are masked, as often as there is one more.
     """
     state = Showing(found, bridge_us)
     order: list[int] = []
@@ -83,6 +89,7 @@ def search(found: Stays, bridge_us: int = 0, most_cells: int | None = None, rule
     for cell in _steps(state, rule):
         order.append(cell)
         longest.append(state.longest_us)
+        report(len(order))
         if len(order) == most_cells:
             break
     return Search(found.grid, np.array(order, np.int32), np.array(longest, np.int64))
@@ -246,19 +253,18 @@ def _tiles(found: Stays) -> list[npt.NDArray[np.int32]]:
     return np.split(stay[order], np.cumsum(np.bincount(tile, minlength=across * down))[:-1])
 
 
-def improved(found: Stays, mask: Mask, bridge_us: int = 0) -> Mask:
-    """A mask of no more cells under which the longest period is no longer, and shorter if a few exchanges find it.
+def improved(found: Stays, mask: Mask, budget: int, bridge_us: int = 0) -> Mask:
+    """A mask under which the longest period is no longer, and shorter if exchanges within `budget` cells find it.
 
     An order of cells never takes back what later cells made superfluous. Here cells are added until the longest period
     is shorter, and then all are shown again that are not needed for that, those first that the least time is spent in;
-    as long as that takes no more cells than there were. The first cell added is the best one, or, while that is cheap,
+    as long as that takes at most `budget` cells. The first cell added is the best one, or, while that is cheap,
     any other of the longest period.
     """
     state = Showing(found, bridge_us)
     for cell in np.flatnonzero(mask):
         state.mask(int(cell))
     held = dwell(found).ravel()
-    budget = int(mask.sum())
     _prune(state, held, state.longest_us)
     while state.longest_us and _exchange(state, held, budget):
         pass

@@ -136,7 +136,13 @@ def fewest(found: Stays, order: Search, cells: int, bridge_us: int = 0) -> Mask:
     """A mask of at most `cells` cells from an order of them, improved."""
     # Cells behind the last step that shortened the longest period hide nobody yet.
     steps = np.flatnonzero(np.diff(order.longest_us[: cells + 1]) < 0) + 1
-    return improved(found, order.mask(int(steps[-1])), bridge_us) if len(steps) else order.mask(0)
+    return improved(found, order.mask(int(steps[-1]) if len(steps) else 0), cells, bridge_us)
+
+
+def whole_cells(hidden: Mask, grid: Grid) -> Mask:
+    """The cells that a mask of pixels hides whole, shape (rows, columns)."""
+    rows, columns = (np.arange(0, size, grid.cell) for size in hidden.shape)
+    return np.asarray(np.logical_and.reduceat(np.logical_and.reduceat(hidden, rows, axis=0), columns, axis=1))
 
 
 def cells_of(text: str, grid: Grid) -> Mask:
