@@ -73,6 +73,8 @@ def print_plan(console: Console, document: Document, name: str) -> None:
         console.print(_select(plan, releases))
     for charge in document["charges"]:
         _print_charge(console, charge)
+    for process in document.get("processes") or ():  # older servers do not say
+        console.print(Text(f"{process['table']}: {process['executable']} runs under {_walls(process)}"))
     if "standing" in document:
         _print_standing(console, document["standing"])
     if document.get("admissible") is not None:
@@ -89,6 +91,14 @@ def print_plan(console: Console, document: Document, name: str) -> None:
             console.print(Text(f"  BEGIN {begin} END {end} would be admitted as asked"))
     if any(mechanism["interval95"] for release in document["releases"] for mechanism in release["mechanisms"]):
         console.print(Text("± is a 95 % interval of the noise", style="dim"))
+
+
+def _walls(process: Document) -> str:
+    least = process["isolation"]
+    used = process["backend"]
+    if used is None:
+        return f"isolation {least} at least"
+    return f"isolation {used}" + ("" if used == least else f" (the policy asks for {least} at least)")
 
 
 def _select(plan: Document, releases: Sequence[Document]) -> Tree:

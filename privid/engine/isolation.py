@@ -9,10 +9,13 @@ MODELS = ("fork", "exec")
 """The walls that a model's memory reaches through."""
 
 
-def require(least: Isolation, timeout_us: int, *, model: bool = False) -> None:
-    """Check that slots of this TIMEOUT can have at least these walls here, and a model. Raises CannotEnforce."""
+def require(least: Isolation, timeout_us: int, *, program: bool = False, model: bool = False) -> Isolation:
+    """The walls that slots of this TIMEOUT get here, at least these, and what a program or a model needs.
+
+    Raises CannotEnforce.
+    """
     try:
-        backend = backends.choose(least)
+        backend = backends.choose(least, program=program)
     except SandboxUnavailable as error:
         raise CannotEnforce(
             f"a camera of this query asks for isolation {least!r}, which this host cannot give: {error}",
@@ -29,3 +32,4 @@ def require(least: Isolation, timeout_us: int, *, model: bool = False) -> None:
             f"under isolation {backend.name!r} a slot takes longer to start than this TIMEOUT",
             f"give a TIMEOUT of at least {seconds}sec",
         )
+    return backend.name

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from privid.domain.budget import Charge, Grid, joined
-from privid.domain.policy import TIMINGS, CameraPolicy, Timing
+from privid.domain.policy import TIMINGS, CameraPolicy, Isolation, Timing
 from privid.engine import isolation
 from privid.engine.access import access_of
 from privid.engine.errors import CannotEnforce, NoVideo
@@ -175,14 +175,14 @@ class Planner:
                 )
         if script.every_us is None:
             plan = self._planned(script, asked, policies)
-            self._require_enforceable(plan)
+            self._require_enforceable(plan, access.programs)
             self._require_video(plan)
             return plan
         scripts = (
             compile_script(text, names, horizon_us=horizon_us, window=window) for window in range(script.windows)
         )
         windows = tuple(self._planned(one, asked, policies) for one in scripts)
-        self._require_enforceable(windows[0])
+        self._require_enforceable(windows[0], access.programs)
         return Series(script, windows)
 
     def price(self, text: str, default_epsilon_nano: int) -> tuple[Charge, ...]:
@@ -248,12 +248,21 @@ class Planner:
             fps=policy.fps,
         )
 
-    def _require_enforceable(self, plan: Plan) -> None:
+    def walls(self, analyst_id: int, plan: Plan) -> dict[str, Isolation]:
+        """The backend that the slots of each PROCESS get on this host, by its table. Raises CannotEnforce."""
+        programs = access_of(self._database, analyst_id).programs
+        return {process.name: self._walls(process, plan, programs) for process in plan.script.processes}
+
+    @staticmethod
+    def _walls(process: Process, plan: Plan, programs: frozenset[str]) -> Isolation:
+        least = plan.policies[process.split.camera].isolation
+        program, model = process.executable in programs, process.model is not None
+        return isolation.require(least, process.timeout_us, program=program, model=model)
+
+    def _require_enforceable(self, plan: Plan, programs: frozenset[str] = frozenset()) -> None:
         for process in plan.script.processes:
             self._lanes.cores(plan.timing, plan.slot_cores(process))
-            isolation.require(
-                plan.policies[process.split.camera].isolation, process.timeout_us, model=process.model is not None
-            )
+            self._walls(process, plan, programs)
             views_of(process.split, plan.policies[process.split.camera], self._pictures)
 
     def _require_video(self, plan: Plan) -> None:

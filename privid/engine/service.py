@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from privid.domain.budget import Charge
 from privid.domain.home import Home
-from privid.domain.policy import CameraPolicy
+from privid.domain.policy import CameraPolicy, Isolation
 from privid.domain.release import Release
 from privid.domain.units import NANO, SECOND
 from privid.engine import document
@@ -132,10 +132,12 @@ class Engine:
         if isinstance(plan, Series):
             refusals = self._ledger.would_admit(plan.charges, analyst_id)
             fitting = self._largest_series(plan, refusals, analyst_id)
-            return _series_document(plan, not refusals) | _offer(refusals, fitting, None)
+            walls = self._planner.walls(analyst_id, plan.windows[0])
+            return _series_document(plan, not refusals, walls) | _offer(refusals, fitting, None)
         refusals = self._ledger.would_admit(plan.certificate.charges, analyst_id)
         window = self._largest_window(plan, analyst_id) if refusals else None
-        document = explain.to_json(plan.certificate, plan.policies, not refusals)
+        walls = self._planner.walls(analyst_id, plan)
+        document = explain.to_json(plan.certificate, plan.policies, not refusals, walls)
         return document | _offer(refusals, self._largest_admissible(plan, analyst_id), window)
 
     def price(self, text: str, default_epsilon_nano: int) -> tuple[Charge, ...]:
@@ -359,9 +361,11 @@ def _window_certificate(plan: Plan) -> str:
     return json.dumps({key: value for key, value in document.items() if key != "plans"}, sort_keys=True)
 
 
-def _series_document(plan: Series, admissible: bool | None) -> dict[str, Any]:
+def _series_document(
+    plan: Series, admissible: bool | None, walls: Mapping[str, Isolation] | None = None
+) -> dict[str, Any]:
     certificates = [window.certificate for window in plan.windows]
-    return explain.series_json(plan.script, certificates, plan.windows[0].policies, admissible)
+    return explain.series_json(plan.script, certificates, plan.windows[0].policies, admissible, walls)
 
 
 def _offer(refusals: Sequence[Refusal], epsilon_nano: int, window: tuple[int, int] | None) -> dict[str, Any]:

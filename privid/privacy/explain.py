@@ -8,26 +8,33 @@ from typing import Any
 
 from privid.domain.budget import Charge, joined
 from privid.domain.loss_profile import query_profile
-from privid.domain.policy import CameraPolicy
+from privid.domain.policy import CameraPolicy, Isolation
 from privid.domain.units import SECOND, epsilon
 from privid.privacy.certificate import Certificate, ReleaseCertificate, SourceShare
 from privid.privacy.mechanisms import half_width95
 from privid.privacy.rng import round_up_to_float
 from privid.privacy.sensitivity import Component, Method
 from privid.privacy.tree import after_noise, grouping, plan_tree
-from query_lang.logical import Script
+from query_lang.logical import Process, Script
 
 
 def to_json(
-    certificate: Certificate, policies: Mapping[str, CameraPolicy], admissible: bool | None = None
+    certificate: Certificate,
+    policies: Mapping[str, CameraPolicy],
+    admissible: bool | None = None,
+    walls: Mapping[str, Isolation] | None = None,
 ) -> dict[str, Any]:
-    """The machine-readable explain of query-language.md. Times in the unit that a field's name says."""
+    """The machine-readable explain of query-language.md. Times in the unit that a field's name says.
+
+    `walls`: the backend that each table's slots get, where it is known.
+    """
     return {
         "canonical": certificate.canonical,
         "chunks": certificate.chunks,
         "slots": certificate.slots,
         "public_time_s": certificate.public_time_us / SECOND,
         "values_only": certificate.values_only,
+        "processes": [_process(base.process, policies, walls) for base in certificate.bases.values()],
         "models": [
             {
                 "table": name,
@@ -58,12 +65,13 @@ def series_json(
     windows: Sequence[Certificate],
     policies: Mapping[str, CameraPolicy],
     admissible: bool | None = None,
+    walls: Mapping[str, Isolation] | None = None,
 ) -> dict[str, Any]:
     """The document of a query with EVERY: that of its first window, with the charges of all windows together.
 
     `standing` has the windows, each with its own charge. `script` is the plan of all its time.
     """
-    first = to_json(windows[0], policies, admissible)
+    first = to_json(windows[0], policies, admissible, walls)
     standing = {
         "every_us": script.every_us,
         "begin_us": script.begin_us,
@@ -88,6 +96,18 @@ def series_json(
         "canonical": script.canonical,
         "charges": _charges(together, policies),
         "standing": standing,
+    }
+
+
+def _process(
+    process: Process, policies: Mapping[str, CameraPolicy], walls: Mapping[str, Isolation] | None
+) -> dict[str, Any]:
+    return {
+        "table": process.name,
+        "camera": process.split.camera,
+        "executable": process.executable,
+        "isolation": policies[process.split.camera].isolation,
+        "backend": None if walls is None else walls[process.name],
     }
 
 

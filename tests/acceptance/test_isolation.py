@@ -41,6 +41,8 @@ def test_detectors_in_python_and_in_c_under_exec(install: Callable[..., LocalSys
         client.upload("frames.py", COUNT_FRAMES)
         client.upload("count", (tmp_path / "count").read_bytes())
         for name in ("frames.py", "count"):
+            (process,) = client.explain(query(name, timeout="5sec", epsilon=str(PLENTY)))["processes"]
+            assert (process["executable"], process["isolation"], process["backend"]) == (name, "exec", "exec")
             submitted = client.submit(query(name, timeout="5sec", epsilon=str(PLENTY))).query
             *_, last = client.watch(submitted.id)
             assert last.query.state == "released"

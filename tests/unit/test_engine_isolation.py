@@ -43,13 +43,16 @@ def test_the_backends_are_the_isolations_of_policies_in_the_same_order() -> None
 def test_the_least_that_is_enough_is_chosen(host, least: Isolation, present: tuple[str, ...], chosen: str) -> None:
     host(*present)
     assert backends.choose(least).name == chosen
-    isolation.require(least, 10_000_000)
+    assert isolation.require(least, 10_000_000) == chosen
 
 
 def test_a_program_needs_a_fresh_process(host) -> None:
     host("fork", "exec", "oci")
     assert backends.choose("fork", program=True).name == "exec"
     assert backends.choose("oci", program=True).name == "oci"
+    assert isolation.require("fork", 10_000_000, program=True) == "exec"
+    with pytest.raises(CannotEnforce, match="takes longer to start than this TIMEOUT"):
+        isolation.require("fork", 200_000, program=True)
     host("fork")
     with pytest.raises(SandboxUnavailable, match="what exec needs"):
         backends.choose("fork", program=True)

@@ -54,6 +54,10 @@ def test_the_published_example():
             "cap": None,
         }
     ]
+    (process,) = found["processes"]
+    assert process == {
+        "table": "t1", "camera": "cam1", "executable": process["executable"], "isolation": "fork", "backend": None
+    }  # fmt: skip
     (charge,) = found["charges"]
     assert charge["camera"] == "cam1"
     assert charge["epsilon"] == 0.999999994
