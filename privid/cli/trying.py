@@ -46,6 +46,10 @@ Named = Annotated[
     list[str] | None, typer.Option("--executable", metavar="NAME=PATH", help="Where NAME in USING is. May be repeated.")
 ]
 
+Model = Annotated[
+    Path | None, typer.Option("--model", metavar="FILE", help="The file of WITH MODEL, if not beside the query.")
+]
+
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder; its name becomes the detector's.")],
@@ -76,7 +80,12 @@ def init(
 
 
 def try_command(
-    query: Query, video: Video = None, sample: Sample = None, executable: Named = None, json: Json = False
+    query: Query,
+    video: Video = None,
+    sample: Sample = None,
+    executable: Named = None,
+    model: Model = None,
+    json: Json = False,
 ) -> None:
     """Run a query's executables in the sandbox on video of your own or an owner's sample: rows, times and logs.
 
@@ -86,11 +95,16 @@ def try_command(
     $ privid try people-counter --sample plaza
     """
     with clip(video, sample) as path:
-        _run(query, path, executable or [], json, sandbox=True)
+        _run(query, path, executable or [], model, json, sandbox=True)
 
 
 def run_local(
-    query: Query, video: Video = None, sample: Sample = None, executable: Named = None, json: Json = False
+    query: Query,
+    video: Video = None,
+    sample: Sample = None,
+    executable: Named = None,
+    model: Model = None,
+    json: Json = False,
 ) -> None:
     """Run a query's executables like `privid try`, but without the sandbox, in this process: for a debugger.
 
@@ -100,7 +114,7 @@ def run_local(
     $ privid run-local people-counter --video plaza.mp4
     """
     with clip(video, sample) as path:
-        _run(query, path, executable or [], json, sandbox=False)
+        _run(query, path, executable or [], model, json, sandbox=False)
 
 
 @contextmanager
@@ -120,7 +134,7 @@ def clip(video: Path | None, sample: str | None) -> Iterator[Path]:
         yield path
 
 
-def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: bool) -> None:
+def _run(query: Path, video: Path, named: list[str], model: Path | None, json: bool, *, sandbox: bool) -> None:
     from privid.trial import runs
     from privid.trial.footage import footage
     from privid.trial.script import processes
@@ -131,7 +145,7 @@ def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: boo
     with errors(), footage(video) as film:
         with about(text, query.name):
             wanted = processes(text, film.width, film.height)
-        sources = executables(wanted, query, named)
+        sources, graphs = executables(wanted, query, named), models(wanted, query, model)
         for process in wanted:
             chunks = film.chunks(process.split)
             if not chunks:
@@ -147,7 +161,7 @@ def _run(query: Path, video: Path, named: list[str], json: bool, *, sandbox: boo
                     bar.update(shown, completed=len(done))
 
                 run = runs.sandboxed if sandbox else runs.plain
-                run(process, sources[process.executable], film, chunks, report)
+                run(process, sources[process.executable], film, chunks, report, graphs.get(process.model or ""))
             document.append(_json(process, attempts))
             if not json:
                 _print(process, attempts, video)
@@ -182,6 +196,25 @@ def executables(wanted: "tuple[Process, ...]", query: Path, named: list[str]) ->
         if len(sources[name]) > limits.MAX_SOURCE_BYTES:
             raise InputError("too_large", f"{path} has more than {limits.MAX_SOURCE_BYTES} bytes", "make it smaller")
     return sources
+
+
+def models(wanted: "tuple[Process, ...]", query: Path, given: Path | None) -> dict[str, bytes]:
+    """The models that a query names: the given one, else those beside the query."""
+    from workers.inference.onnx import NotAModel, check
+
+    found = {}
+    for name in {process.model for process in wanted if process.model is not None}:
+        path = given or query.parent / name
+        try:
+            found[name] = path.read_bytes()
+            check(found[name])
+        except OSError as error:
+            raise InputError(
+                "unreadable", f"cannot read {path}: {error.strerror}", "say where the model is: --model FILE"
+            ) from None
+        except NotAModel as error:
+            raise InputError("bad_model", f"{path} cannot be a model: {error}", "mend it and try again") from None
+    return found
 
 
 def _json(process: "Process", attempts: "list[Attempt]") -> dict[str, Any]:

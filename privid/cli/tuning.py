@@ -35,6 +35,7 @@ def tune(
         float | None, typer.Option(help="The true answer for this video; by default, what the longest chunks say.")
     ] = None,
     executable: trying.Named = None,
+    model: trying.Model = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the errors into this file.")] = None,
     json: Json = False,
 ) -> None:
@@ -62,7 +63,8 @@ def tune(
                 script = compile_script(text, offline.catalog(file))
             question = Question(script, file.policies, file.default_epsilon_nano or int(nano_epsilon("1")))
             source = trying.executables(script.processes, query, executable or [])[question.process.executable]
-            attempts = _run(question, source, film, lengths)
+            graphs = trying.models(script.processes, query, model)
+            attempts = _run(question, source, graphs.get(question.process.model or ""), film, lengths)
             with about(text, query.name):
                 truth, found = outcomes(question, attempts, truth)
     except Unsuitable as error:
@@ -90,7 +92,7 @@ def _lengths(written: str | None) -> tuple[int, ...] | None:
 
 
 def _run(
-    question: "Question", source: bytes, film: "Footage", lengths: tuple[int, ...] | None
+    question: "Question", source: bytes, model: bytes | None, film: "Footage", lengths: tuple[int, ...] | None
 ) -> "dict[int, list[Attempt]]":
     """The executable on the video at every chunk length that fits."""
     from privid.trial.runs import Attempt, sandboxed
@@ -114,7 +116,7 @@ def _run(
                 found.append(attempt)
                 bar.update(shown, completed=len(found))
 
-            sandboxed(tried, source, film, chunks, report)
+            sandboxed(tried, source, film, chunks, report, model)
         attempts[length] = sorted(done, key=lambda attempt: attempt.chunk.index)
     if not attempts:
         raise InputError("video", "the video is shorter than every chunk length", "choose a longer video")

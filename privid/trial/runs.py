@@ -18,11 +18,14 @@ from query_lang.logical import Process
 from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
 from workers.guest import main as guest_main
+from workers.guest import model as guest_model
 from workers.guest import weights as guest_weights
 from workers.guest.modules import Sources
 from workers.host import backends
 from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool, Run
+from workers.inference.local import local
+from workers.inference.spec import ModelSpec
 
 LOG_BYTES = 1 << 16
 """What is kept of what one run prints."""
@@ -49,12 +52,20 @@ Report = Callable[[Attempt], None]
 """Called with each attempt as it ends."""
 
 
-def sandboxed(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk, ...], report: Report) -> None:
-    """Run `source` on each chunk as a query would, one after the other, with its log.
+def sandboxed(
+    process: Process,
+    source: bytes,
+    footage: Footage,
+    chunks: tuple[Chunk, ...],
+    report: Report,
+    model: bytes | None = None,
+) -> None:
+    """Run `source` on each chunk as a query would, one after the other, with its log; `model` is that of WITH MODEL.
 
     Raises SandboxUnavailable, SandboxBroken, BadVideoFile, OSError.
     """
-    spec = ExecutableSpec("", source, table_spec(process), process.timeout_us)
+    called = None if model is None else ModelSpec(model)
+    spec = ExecutableSpec("", source, table_spec(process), process.timeout_us, model=called)
     ran: dict[int, Run] = {}
     counts: dict[int, int] = {}
 
@@ -78,7 +89,14 @@ def sandboxed(process: Process, source: bytes, footage: Footage, chunks: tuple[C
         pool.run(slots(), len(chunks), finished)
 
 
-def plain(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk, ...], report: Report) -> None:
+def plain(
+    process: Process,
+    source: bytes,
+    footage: Footage,
+    chunks: tuple[Chunk, ...],
+    report: Report,
+    model: bytes | None = None,
+) -> None:
     """Run `source` on each chunk in this process, without walls and without a limit of time.
 
     The module is loaded anew for each chunk, as in the sandbox; what it leaves elsewhere stays. It prints where this
@@ -87,6 +105,7 @@ def plain(process: Process, source: bytes, footage: Footage, chunks: tuple[Chunk
     table = table_spec(process)
     executable = bundle.read(source)
     guest_weights.load(executable)
+    guest_model.attach(None if model is None else local(model))
     sources = Sources(executable.sources, executable.manifest.entry)
     for read in footage.frames(process.split, chunks):
         taken = slot(process, footage, read)

@@ -22,7 +22,7 @@ from workers.host import channel, confine, profile, rootfs
 from workers.inference import runtime, service
 
 MEASURE = b"m"
-"""In a request to fork: this one also says how long a call takes."""
+"""In a request to fork: this one says how long a call takes, and serves nobody."""
 MEMORY_BYTES = 2**30
 """For the graph's own work; its weights count four times besides."""
 THREADS = 16

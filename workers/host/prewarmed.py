@@ -44,6 +44,7 @@ class Warm:
 
     control: socket.socket
     asked_ns: int
+    measures: bool
     pidfd: int = -1
     pid: int = 0
     said: bytearray = field(default_factory=bytearray)
@@ -103,7 +104,7 @@ class Bench:
         ours.setblocking(False)
         channel.send(self._zygote, b"T", payload, (theirs.fileno(),))
         theirs.close()
-        process = Warm(ours, time.monotonic_ns())
+        process = Warm(ours, time.monotonic_ns(), payload == models.MEASURE)
         self._forking.append(process)
         self._processes.append(process)
 
@@ -131,7 +132,9 @@ class Bench:
                 self._listen(process)
             if process.pidfd in readable:
                 process.dead = True
-            if process.dead and not process.taken:
+            if process.dead and process.measures and process.warm:
+                self._forget(process)
+            elif process.dead and not process.taken:
                 self._lost(process, "it died while it got warm")
         if (deadline := self.deadline_ns) is not None and time.monotonic_ns() >= deadline:
             raise ModelBroken(f"the model was not ready within {WARM_SECONDS:g} s")
@@ -179,6 +182,7 @@ class Bench:
     def _warm(self, process: Warm, signature: tensors.Signature, slowest_ns: int) -> None:
         process.warm = True
         if self.signature is None:
+            process.taken = True
             self.signature = signature
             if self._period_ns is None:
                 steps = _PERIOD_SHARE * slowest_ns // _PERIOD_NS + 2

@@ -15,7 +15,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_IR_VERSION, _MODEL_FUNCTIONS = 7, 1, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP_TYPE, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = (5, 10), (6, 11)
 _TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 1, 2
@@ -87,9 +87,10 @@ def _check_nodes(graph: bytes, depth: int) -> None:
         if domain not in _DOMAINS:
             raise NotAModel(f"its operator {_name(node, _NODE_OP_TYPE)!r} is of the domain {domain!r}, unknown here")
         for attribute in _messages(node, _NODE_ATTRIBUTE):
-            for tensor in _messages(attribute, _ATTRIBUTE_TENSOR):
-                _check_weights(tensor)
-            for number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+            for number in _ATTRIBUTE_TENSORS:
+                for tensor in _messages(attribute, number):
+                    _check_weights(tensor)
+            for number in _ATTRIBUTE_GRAPHS:
                 for inner in _messages(attribute, number):
                     _check_nodes(inner, depth + 1)
 
