@@ -143,25 +143,32 @@ def _field_notes(cls: type) -> dict[str, str]:
     return notes
 
 
-def configuration() -> str:
-    """The server's settings and the variables of the clients."""
-    from privid.server.settings import Settings
-
-    prefix, notes, rows = "PRIVID_", _field_notes(Settings), []
-    for name, field in Settings.model_fields.items():
+def _settings(cls: Any, prefix: str) -> Iterator[str]:
+    """The table of a class of settings."""
+    yield f"{inspect.cleandoc(cls.__doc__ or '')}\n"
+    yield "| variable | meaning | default |"
+    yield "|---|---|---|"
+    notes = _field_notes(cls)
+    for name, field in cls.model_fields.items():
         required = field.default_factory is None and field.is_required()
         default = "`~/.privid`" if name == "home" else "required" if required else f"`{field.default}`"
-        rows.append(_row(f"`{prefix}{name.upper()}`", notes.get(name, ""), default.replace("`None`", "none")))
+        yield _row(f"`{prefix}{name.upper()}`", notes.get(name, ""), default.replace("`None`", "none"))
+    yield ""
+
+
+def configuration() -> str:
+    """The settings of the server and of the store, and the variables of the clients."""
+    from privid.server.settings import Settings
+    from privid.video.store_settings import StoreSettings
+
     return "\n".join(
         [
             NOTE,
             "# Configuration\n",
             "## privid-server\n",
-            f"{inspect.cleandoc(Settings.__doc__ or '')}\n",
-            "| variable | meaning | default |",
-            "|---|---|---|",
-            *rows,
-            "",
+            *_settings(Settings, "PRIVID_"),
+            "## The video store\n",
+            *_settings(StoreSettings, "PRIVID_STORE_"),
             "## Clients\n",
             "What `privid login` has stored (`$XDG_CONFIG_HOME/privid/config.toml`, mode 0600) yields to these.\n",
             "| variable | program and meaning |",
