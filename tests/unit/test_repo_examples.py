@@ -62,8 +62,7 @@ def test_queries_mean_something(page: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted((ROOT / "examples").rglob("*.sql")), ids=lambda page: page.name)
 def test_example_queries_can_be_planned(page: Path) -> None:
-    policy = next(folder / "policy.toml" for folder in page.parents if (folder / "policy.toml").exists())
-    document = offline.explain(page.read_text(), policy, None)
+    document = offline.explain(page.read_text(), page.with_name("policy.toml"), None)
     assert document["releases"]
 
 

@@ -1,4 +1,4 @@
--- How many people are on the plaza at a time, and how many pass in five seconds? A whole hour, in one release each.
+-- How many people are on the plaza at a time, and how many pass in five seconds? Over a whole hour.
 SPLIT plaza
   BEGIN 2026-09-01T13:00:00Z END 2026-09-01T14:00:00Z
   BY TIME 5 sec
