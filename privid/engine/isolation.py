@@ -9,8 +9,12 @@ MODELS = ("fork", "exec")
 """The walls that a model's memory reaches through."""
 
 
-def require(least: Isolation, timeout_us: int, *, program: bool = False, model: bool = False) -> Isolation:
+def require(
+    least: Isolation, timeout_us: int, *, program: bool = False, model: bool = False, fork_only: bool = False
+) -> Isolation:
     """The walls that slots of this TIMEOUT get here, at least these, and what a program or a model needs.
+
+    `fork_only`: the executable needs a library that a fresh process cannot import.
 
     Raises CannotEnforce.
     """
@@ -21,6 +25,12 @@ def require(least: Isolation, timeout_us: int, *, program: bool = False, model: 
             f"a camera of this query asks for isolation {least!r}, which this host cannot give: {error}",
             "ask whoever runs the server to install it (privid-server doctor says what is missing)",
         ) from None
+    if fork_only and backend.name != "fork":
+        raise CannotEnforce(
+            f"torch cannot be imported under isolation {backend.name!r}, which a camera of this query asks for: it "
+            "needs a device, and a fresh process has none",
+            "bring the weights as ONNX, and call it with USING ... WITH MODEL where that is possible",
+        )
     if model and backend.name not in MODELS:
         raise CannotEnforce(
             f"WITH MODEL shares memory between a slot and its model, which isolation {backend.name!r} cannot",

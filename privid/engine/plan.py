@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from privid.domain.budget import Charge, Grid, joined
 from privid.domain.policy import TIMINGS, CameraPolicy, Isolation, Timing
 from privid.engine import isolation
-from privid.engine.access import access_of
+from privid.engine.access import Access, access_of
 from privid.engine.errors import CannotEnforce, NoVideo
 from privid.engine.lanes import Lanes
 from privid.engine.seen import views_of
@@ -175,14 +175,14 @@ class Planner:
                 )
         if script.every_us is None:
             plan = self._planned(script, asked, policies)
-            self._require_enforceable(plan, access.programs)
+            self._require_enforceable(plan, access)
             self._require_video(plan)
             return plan
         scripts = (
             compile_script(text, names, horizon_us=horizon_us, window=window) for window in range(script.windows)
         )
         windows = tuple(self._planned(one, asked, policies) for one in scripts)
-        self._require_enforceable(windows[0], access.programs)
+        self._require_enforceable(windows[0], access)
         return Series(script, windows)
 
     def price(self, text: str, default_epsilon_nano: int) -> tuple[Charge, ...]:
@@ -250,19 +250,23 @@ class Planner:
 
     def walls(self, analyst_id: int, plan: Plan) -> dict[str, Isolation]:
         """The backend that the slots of each PROCESS get on this host, by its table. Raises CannotEnforce."""
-        programs = access_of(self._database, analyst_id).programs
-        return {process.name: self._walls(process, plan, programs) for process in plan.script.processes}
+        access = access_of(self._database, analyst_id)
+        return {process.name: self._walls(process, plan, access) for process in plan.script.processes}
 
     @staticmethod
-    def _walls(process: Process, plan: Plan, programs: frozenset[str]) -> Isolation:
-        least = plan.policies[process.split.camera].isolation
-        program, model = process.executable in programs, process.model is not None
-        return isolation.require(least, process.timeout_us, program=program, model=model)
+    def _walls(process: Process, plan: Plan, access: Access | None) -> Isolation:
+        return isolation.require(
+            plan.policies[process.split.camera].isolation,
+            process.timeout_us,
+            program=access is not None and process.executable in access.programs,
+            model=process.model is not None,
+            fork_only=access is not None and process.executable in access.forks,
+        )
 
-    def _require_enforceable(self, plan: Plan, programs: frozenset[str] = frozenset()) -> None:
+    def _require_enforceable(self, plan: Plan, access: Access | None = None) -> None:
         for process in plan.script.processes:
             self._lanes.cores(plan.timing, plan.slot_cores(process))
-            self._walls(process, plan, programs)
+            self._walls(process, plan, access)
             views_of(process.split, plan.policies[process.split.camera], self._pictures)
 
     def _require_video(self, plan: Plan) -> None:

@@ -65,6 +65,15 @@ def test_what_the_host_lacks_is_refused_with_what_to_install(host, least: Isolat
         isolation.require(least, 10_000_000)
 
 
+def test_a_library_that_only_forks_can_have_is_refused_where_a_fresh_process_is_asked_for(host) -> None:
+    host("fork", "exec", "oci")
+    assert isolation.require("fork", 10_000_000, fork_only=True) == "fork"
+    for least in ("exec", "oci"):
+        with pytest.raises(CannotEnforce, match=f"torch cannot be imported under isolation '{least}'") as refused:
+            isolation.require(least, 10_000_000, fork_only=True)
+        assert "ONNX" in str(refused.value.hint)
+
+
 def test_a_timeout_in_which_no_slot_can_start_is_refused(host) -> None:
     host("fork", "exec", "oci")
     isolation.require("fork", 1000)

@@ -191,7 +191,7 @@ class LocalPool:
             raise ValueError(f"slot cores {cores} are not processors of this machine")
         if spec.is_program and backend == "fork":
             raise ValueError("only a Python executable can be a fork; a program needs the backend exec")
-        if backend != "fork" and {"torch", "ultralytics"} & set(spec.libraries):
+        if backend != "fork" and profile.FORK_ONLY & set(spec.libraries):
             raise ValueError("torch is for the backend fork: it reads /dev/urandom when it is imported")
         if spec.model is not None and backend == "oci":
             raise ValueError("a model is for the backends fork and exec: gVisor's guests share no memory with it")

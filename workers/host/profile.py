@@ -300,6 +300,9 @@ LIBRARIES: Mapping[str, Library] = {
 }  # fmt: skip
 """numpy comes with every executable, because `chunk.frames` is an array."""
 
+FORK_ONLY = frozenset({"torch", "ultralytics"})
+"""Libraries that a fresh process cannot import: torch reads /dev/urandom, and there is no device in its root."""
+
 STDLIB_MODULES = (
     "bisect", "collections.abc", "contextlib", "copy", "ctypes", "dataclasses", "datetime", "enum", "functools", "gc",
     "heapq", "io", "itertools", "json", "linecache", "math", "mmap", "operator", "random", "re", "select", "signal",
