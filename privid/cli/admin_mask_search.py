@@ -181,7 +181,7 @@ def suggest_masks(
             def report(done: int, before: int = number * most) -> None:
                 bar.update(task, completed=before + done)
 
-            orders.append(search(found, measures.BRIDGE_US, most, rule, report))
+            orders.append(search(found, rule, most, report))
         bar.update(task, completed=most * len(RULES), description="measuring them")
         taken = set(current.masks)
         masks = [replace(one, name=_free(prefix, one, taken)) for one in measures.suggest(found, orders)]

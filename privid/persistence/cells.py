@@ -174,8 +174,9 @@ def periods(found: Stays, visible: npt.NDArray[np.bool_], bridge_us: int = 0) ->
 
 def dwell(found: Stays) -> npt.NDArray[np.float64]:
     """For how many seconds of all objects together each cell is touched, shape (rows, columns): a heatmap."""
-    seconds = (found.end_us - found.start_us) / 1e6
-    return spread(found, slice(None), seconds, (0, 0, found.grid.columns, found.grid.rows))
+    # In whole microseconds, whose sums and differences are exact: a cell that nobody touches has none at all.
+    lengths = (found.end_us - found.start_us).astype(np.float64)
+    return spread(found, slice(None), lengths, (0, 0, found.grid.columns, found.grid.rows)) / 1e6
 
 
 def spread(

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from privid.domain.units import SECOND
 from privid.persistence.cells import Grid, Mask, Stays, dwell, periods, spread
 
 TILE = 8
 """Cells of a side of the index's tiles: smaller ones find fewer stays in vain, and take more memory."""
 ROOM = 200
 """An exchange may mask so many cells more than are allowed, before it shows others again."""
-WORK = 2000
+WORK = 600
 """So many cells are looked at again, in all, for one exchange: on a large grid that leaves only the best first cell."""
 _UNIT = 1000
 """A microsecond of presence in so many parts, so that shares are whole numbers and sums of them are exact."""
@@ -36,13 +37,16 @@ class Rule:
 
     By how many there are still, to this `power`: a higher one prefers what is nearly hidden already. Of all objects
     whose longest period is at least `reach` of the longest, not of that one alone: less than 1 looks further ahead.
+    Whoever is hidden for at most `bridge_us` counts as shown: what blinks is not hidden, it only takes more
+    segments to say when it shows.
     """
 
     power: int = 1
     reach: float = 1.0
+    bridge_us: int = 10 * SECOND
 
 
-RULES = (Rule(), Rule(power=2), Rule(reach=0.8))
+RULES = (Rule(), Rule(power=2), Rule(reach=0.8), Rule(bridge_us=60 * SECOND))
 """Whoever wants a good mask tries all of these and takes the best: none of them is the best everywhere."""
 MOST_OBJECTS = 32
 """No more objects are looked at for one cell."""
@@ -52,10 +56,12 @@ MOST_OBJECTS = 32
 class Search:
     """Cells in the order in which to mask them, as row * columns + column; and what each number of them leaves.
 
-    `longest_us[n]` is the longest period that shows once the first n cells are masked, shape (len(order) + 1,).
+    `longest_us[n]` is the longest period that shows, by the rule's bridge, once the first n cells are masked, shape
+    (len(order) + 1,).
     """
 
     grid: Grid
+    rule: Rule
     order: npt.NDArray[np.int32]
     longest_us: npt.NDArray[np.int64]
 
@@ -73,17 +79,15 @@ class Search:
 
 def search(
     found: Stays,
-    bridge_us: int = 0,
-    most_cells: int | None = None,
     rule: Rule = RULES[0],
+    most_cells: int | None = None,
     report: Callable[[int], object] = lambda _: None,
 ) -> Search:
     """The order of cells until nothing shows, or until `most_cells` are masked.
 
-    Whoever is hidden for at most `bridge_us` counts as shown all the time: what blinks is not hidden, it only takes
-    more segments to say when it shows. `report` is told how many cells are masked, as often as there is one more.
+    `report` is told how many cells are masked, as often as there is one more.
     """
-    state = Showing(found, bridge_us)
+    state = Showing(found, rule.bridge_us)
     order: list[int] = []
     longest = [state.longest_us]
     for cell in _steps(state, rule):
@@ -92,7 +96,7 @@ def search(
         report(len(order))
         if len(order) == most_cells:
             break
-    return Search(found.grid, np.array(order, np.int32), np.array(longest, np.int64))
+    return Search(found.grid, rule, np.array(order, np.int32), np.array(longest, np.int64))
 
 
 def _steps(state: "Showing", rule: Rule) -> Iterator[int]:

@@ -18,8 +18,6 @@ from privid.persistence.tracks import Tracks
 
 CHUNK_US = 5 * SECOND
 """Terms are compared at chunks of this length."""
-BRIDGE_US = 10 * SECOND
-"""Whoever hides for at most so long is, for the search, still there."""
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 """The best mask within each of these parts of the picture is a candidate to suggest."""
 GAIN = 0.9
@@ -110,9 +108,7 @@ def _measured(found: Stays, name: str, mask: Mask, hidden: Mask) -> Measured:
     return Measured(name, hidden, float(hidden.mean()), terms(found, mask), unseen)
 
 
-def suggest(
-    found: Stays, orders: Sequence[Search], shares: Sequence[float] = SHARES, bridge_us: int = BRIDGE_US
-) -> list[Measured]:
+def suggest(found: Stays, orders: Sequence[Search], shares: Sequence[float] = SHARES) -> list[Measured]:
     """Masks worth a look, from small to large: within each part of the picture the one with the least noise.
 
     Named after the part that they may hide, such as `hides_5`. Masks that hardly gain anything over a smaller one are
@@ -123,7 +119,7 @@ def suggest(
     suggested: list[Measured] = []
     for share in shares:
         name = f"hides_{100 * share:g}".replace(".", "_")
-        masks = [fewest(found, order, int(share * grid.rows * grid.columns), bridge_us) for order in orders]
+        masks = [fewest(found, order, int(share * grid.rows * grid.columns)) for order in orders]
         tried = [_measured(found, name, mask, grid.pixels(mask)) for mask in masks]
         one = min(tried, key=lambda one: (one.terms.touched, one.terms.rho_us, one.share))
         if one.terms.rho_us and one.terms.touched <= GAIN * least:
@@ -132,11 +128,11 @@ def suggest(
     return suggested
 
 
-def fewest(found: Stays, order: Search, cells: int, bridge_us: int = 0) -> Mask:
+def fewest(found: Stays, order: Search, cells: int) -> Mask:
     """A mask of at most `cells` cells from an order of them, improved."""
     # Cells behind the last step that shortened the longest period hide nobody yet.
     steps = np.flatnonzero(np.diff(order.longest_us[: cells + 1]) < 0) + 1
-    return improved(found, order.mask(int(steps[-1]) if len(steps) else 0), cells, bridge_us)
+    return improved(found, order.mask(int(steps[-1]) if len(steps) else 0), cells, order.rule.bridge_us)
 
 
 def whole_cells(hidden: Mask, grid: Grid) -> Mask:

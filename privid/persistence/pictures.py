@@ -93,9 +93,9 @@ def curve(order: Search, suggested: Sequence[Measured]) -> bytes:
         axes.annotate(f"{one.name} (k {one.terms.segments})", at, xytext=(6, 6), textcoords="offset points", fontsize=8)
     axes.set_xlabel("part of the picture that is masked, %")
     axes.set_ylabel("longest that still shows, seconds")
-    # A logarithm has no place for nothing at all, which is where the curve ends.
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set_ylim(bottom=0)
+    # A logarithm has no place for nothing at all, which is where an order may end.
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=max(0.1, order.longest_us[order.longest_us > 0].min(initial=SECOND) / SECOND / 2))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -243,6 +243,10 @@ def _page(study: Study, drawn: Mapping[str, bytes], folder: Path) -> str:
         _image("durations", drawn),
         "<h2>What masking gains</h2>",
         _image("curve", drawn),
+        _text(
+            f"The line masks one cell after the other, as the search found them; whoever is hidden for at most "
+            f"{plain_duration(study.order.rule.bridge_us)} counts as shown there. The points are the masks below."
+        ),
     ]
     for one in proposed.masks:
         parts += [
