@@ -35,16 +35,6 @@ def to_json(
         "public_time_s": certificate.public_time_us / SECOND,
         "values_only": certificate.values_only,
         "processes": [_process(base.process, policies, walls) for base in certificate.bases.values()],
-        "models": [
-            {
-                "table": name,
-                "model": base.process.model,
-                "sha256": base.process.model_sha256,
-                "calls": base.process.calls,
-            }
-            for name, base in certificate.bases.items()
-            if base.process.model is not None
-        ],
         "releases": [_release(release) for release in certificate.releases],
         "charges": _charges(certificate.charges, policies),
         "admissible": admissible,
@@ -99,6 +89,12 @@ def series_json(
     }
 
 
+def _model(process: Process) -> dict[str, Any] | None:
+    if process.model is None:
+        return None
+    return {"name": process.model, "sha256": process.model_sha256, "calls": process.calls}
+
+
 def _process(
     process: Process, policies: Mapping[str, CameraPolicy], walls: Mapping[str, Isolation] | None
 ) -> dict[str, Any]:
@@ -106,6 +102,7 @@ def _process(
         "table": process.name,
         "camera": process.split.camera,
         "executable": process.executable,
+        "model": _model(process),
         "isolation": policies[process.split.camera].isolation,
         "backend": None if walls is None else walls[process.name],
     }

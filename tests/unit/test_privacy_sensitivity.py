@@ -278,7 +278,7 @@ def test_a_model_changes_nothing_but_the_time_of_its_setting_up():
         policies = {"cam": CameraPolicy(epsilon_nano=10**9, rho_us=10**7, K=1)}
         certificate = certify(script, policies, 10**9)
         times.append((certificate.public_time_us, certificate.charges))
-        models = to_json(certificate, policies)["models"]
+        (process,) = to_json(certificate, policies)["processes"]
         calls = 50 if "CALLS" in model else None
-        assert models == ([{"table": "t", "model": "yolo.onnx", "sha256": None, "calls": calls}] if model else [])
+        assert process["model"] == ({"name": "yolo.onnx", "sha256": None, "calls": calls} if model else None)
     assert times[1] == times[2] == (times[0][0] + MODEL_SETUP_US, times[0][1])
