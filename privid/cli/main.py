@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from privid.cli import plans, standing, trying, tuning, views
+from privid.cli import bundles, plans, standing, trying, tuning, views
 from privid.cli.config import analyst_target, save
 from privid.cli.terminal import (
     SETTINGS,
@@ -104,7 +104,9 @@ def cameras(json: Json = False) -> None:
 
 @app.command()
 def upload(
-    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="A Python file that defines process(chunk).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A Python file, a program, or a bundle: a folder or a zip.")
+    ],
     name: Annotated[str | None, typer.Option(help="Name in queries; by default the file's.")] = None,
     json: Json = False,
 ) -> None:
@@ -112,9 +114,10 @@ def upload(
 
     \b
     $ privid upload people.py
+    $ privid upload people-counter
     """
     with Client(analyst_target()) as client:
-        document = _upload(client, name or file.name, file)
+        document = _upload(client, name or file.absolute().name, file)
     if json:
         print_json(document)
     else:
@@ -131,10 +134,11 @@ def executables(json: Json = False) -> None:
     with Client(analyst_target()) as client:
         found = client.executables()
     if json:
-        rows = [{"name": e.name, "version": e.version, "sha256": e.sha256, "size_bytes": e.size_bytes} for e in found]
-        print_json({"executables": rows})
+        print_json({"executables": [views.executable_json(executable) for executable in found]})
         return
-    listing = table("NAME", "VERSION", "SHA-256", "BYTES", "UPLOADED", right=("VERSION", "BYTES"))
+    listing = table(
+        "NAME", "VERSION", "SHA-256", "BYTES", "UPLOADED", "LIBRARIES", "WEIGHTS", right=("VERSION", "BYTES")
+    )
     for executable in found:
         listing.add_row(
             *literal(
@@ -143,6 +147,8 @@ def executables(json: Json = False) -> None:
                 executable.sha256[:12],
                 executable.size_bytes,
                 local_time(executable.created_us),
+                ", ".join(executable.manifest.get("libraries", ())),
+                ", ".join(f"{name} ({w['format']})" for name, w in executable.manifest.get("weights", {}).items()),
             )
         )
     stdout().print(listing)
@@ -354,9 +360,9 @@ def _files(text: str, query: Path, named: list[str], no_upload: bool) -> dict[st
         from privid.cli import offline
 
         for name in offline.named_executables(text):
-            beside = query.parent / name
-            if Path(name).name == name and beside.is_file():
-                files[name] = beside
+            near = bundles.beside(query, name)
+            if Path(name).name == name and near.exists():
+                files[name] = near
     for pair in named:
         name, separator, path = pair.partition("=")
         if not separator or not name or not path:
@@ -366,11 +372,7 @@ def _files(text: str, query: Path, named: list[str], no_upload: bool) -> dict[st
 
 
 def _upload(client: Client, name: str, path: Path) -> dict[str, Any]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError("unreadable", f"cannot read {path}: {error.strerror}", "check the path") from None
-    executable, existing = client.upload(name, content)
+    executable, existing = client.upload(name, bundles.content(path))
     return {
         "name": executable.name,
         "version": executable.version,

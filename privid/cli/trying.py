@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from privid.cli import bundles
 from privid.cli.config import analyst_target
 from privid.cli.terminal import (
     FailureError,
@@ -181,20 +182,11 @@ def query_file(path: Path) -> Path:
 
 def executables(wanted: "tuple[Process, ...]", query: Path, named: list[str]) -> dict[str, bytes]:
     """The executables that a query names: given ones, else those beside the query."""
-    from workers import limits
-
     given = dict(pair.partition("=")[::2] for pair in named)
     sources = {}
     for name in {process.executable for process in wanted}:
-        path = Path(given.get(name) or query.parent / name)
-        try:
-            sources[name] = path.read_bytes()
-        except OSError as error:
-            raise InputError(
-                "unreadable", f"cannot read {path}: {error.strerror}", f"say where it is: --executable {name}=PATH"
-            ) from None
-        if len(sources[name]) > limits.MAX_SOURCE_BYTES:
-            raise InputError("too_large", f"{path} has more than {limits.MAX_SOURCE_BYTES} bytes", "make it smaller")
+        path = Path(given[name]) if given.get(name) else bundles.beside(query, name)
+        sources[name] = bundles.runnable(path, f"say where it is: --executable {name}=PATH")
     return sources
 
 
@@ -296,12 +288,15 @@ def errors() -> Iterator[None]:
     """Say what can go wrong in the words of the command line."""
     from privid.ingest.errors import BadVideoFile
     from privid.video.errors import StoreFailure, VideoError
-    from workers.host.errors import SandboxError
+    from workers.guest.weights import WeightsError
+    from workers.host.errors import ExecutableRefused, SandboxError
 
     try:
         yield
     except (BadVideoFile, VideoError) as error:
         raise InputError("video", str(error), "choose another video file") from None
+    except (ExecutableRefused, WeightsError) as error:
+        raise InputError("bad_executable", f"it cannot be run: {error}", "mend its manifest or its weights") from None
     except SandboxError as error:
         raise FailureError("sandbox", str(error), "privid run-local needs no sandbox") from None
     except (StoreFailure, OSError) as error:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from privid.cli.terminal import cells, epsilon_text, local_time, table
-from privid.client.values import Camera, Query, Sample
+from privid.client.values import Camera, Executable, Query, Sample
 from privid.domain.policy import CameraPolicy
 from privid.domain.release import Estimate, Release, Scalar
 from privid.domain.release import Table as ReleasedTable
@@ -117,6 +117,17 @@ def answer_is_series(answer: ReleasedTable) -> bool:
 
 
 # --- queries ------------------------------------------------------------------------------------------------
+
+
+def executable_json(executable: Executable) -> dict[str, Any]:
+    """An executable that was uploaded."""
+    return {
+        "name": executable.name,
+        "version": executable.version,
+        "sha256": executable.sha256,
+        "size_bytes": executable.size_bytes,
+        "manifest": executable.manifest,
+    }
 
 
 def query_json(query: Query) -> dict[str, Any]:

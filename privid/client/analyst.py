@@ -15,6 +15,8 @@ from privid.rpc.convert import release_value
 from privid.rpc.v1 import query_pb2, query_pb2_grpc
 
 _PART_BYTES = 64 * 1024
+_UPLOAD_SECONDS = 300.0
+"""An upload can be large, and the server tries it."""
 _PATIENCE_SECONDS = 120.0
 """How long a watch waits for a server that went away: its restart resumes the query."""
 _RETRY_SECONDS = 1.0
@@ -67,7 +69,7 @@ class Client:
             for start in range(0, len(content), _PART_BYTES):
                 yield query_pb2.UploadExecutableRequest(data=content[start : start + _PART_BYTES])
 
-        answer = self._connection.repeat(self._stub.UploadExecutable, parts)
+        answer = self._connection.repeat(self._stub.UploadExecutable, parts, _UPLOAD_SECONDS)
         return Executable.of(answer.executable), answer.existing
 
     def executables(self) -> tuple[Executable, ...]:

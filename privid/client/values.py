@@ -1,7 +1,9 @@
 """What the clients return. Times in microseconds UTC, epsilon in nano."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from privid.client.errors import Refusal
 from privid.domain.policy import CameraPolicy
@@ -62,7 +64,10 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Executable:
-    """One version of an uploaded executable; `analyst` is told to owners only."""
+    """One version of an uploaded executable; `analyst` is told to owners only.
+
+    `manifest` is what it needs: runtime, and of all but models entry, libraries, memory_bytes, threads, weights.
+    """
 
     name: str
     version: int
@@ -70,12 +75,19 @@ class Executable:
     size_bytes: int
     created_us: int
     analyst: str
+    manifest: dict[str, Any]
 
     @classmethod
     def of(cls, message: types_pb2.Executable) -> "Executable":
         """The executable in a message."""
         return cls(
-            message.name, message.version, message.sha256, message.size_bytes, message.created_us, message.analyst
+            message.name,
+            message.version,
+            message.sha256,
+            message.size_bytes,
+            message.created_us,
+            message.analyst,
+            json.loads(message.manifest or "{}"),
         )
 
 

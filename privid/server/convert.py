@@ -124,6 +124,7 @@ def executable_message(row: StoredExecutable, *, for_owner: bool = False) -> typ
         size_bytes=row.size_bytes,
         created_us=row.created_us,
         analyst=row.analyst if for_owner else "",
+        manifest=row.manifest,
     )
 
 

@@ -14,6 +14,8 @@ from privid.server.auth import Identity
 from privid.server.errors import Refused
 from privid.server.translate import translate
 
+_UPLOAD, _UPLOAD_SHARES = "/privid.rpc.v1.QueryService/UploadExecutable", 5
+"""So much longer than another call it may take: an upload is large, and is tried in the sandbox."""
 _HEALTH = "/grpc.health.v1.Health/Check"
 _BEARER = "bearer "
 
@@ -61,6 +63,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None or method == _HEALTH:
             return handler
         token = _token(handler_call_details)
+        most_seconds = self._max_seconds * (_UPLOAD_SHARES if method == _UPLOAD else 1)
 
         async def admit() -> None:
             identity = await asyncio.to_thread(self._find, token) if token else None
@@ -71,7 +74,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
         async def single(request: Any, context: Context) -> Any:
             try:
-                async with asyncio.timeout(self._max_seconds):
+                async with asyncio.timeout(most_seconds):
                     await admit()
                     inner: Any = handler.unary_unary or handler.stream_unary
                     return await inner(request, context)

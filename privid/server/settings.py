@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     max_guest_threads: Annotated[int, Field(gt=0)] = 4
     """Most threads that an executable may declare; a slot has one core."""
     max_call_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """For every call but Watch, whatever deadline the client asks for."""
+    """For every call but Watch, whatever deadline the client asks for; five times as long for an upload."""
     max_watches: Annotated[int, Field(gt=0)] = 16
     """Streams that one analyst may have open at once."""
     tick_seconds: Annotated[float, Field(gt=0)] = 1.0

@@ -31,6 +31,19 @@ def moving(picture, background):
     return int((stats[1:, cv2.CC_STAT_AREA] > SMALLEST).sum())
 '''
 
+MANIFEST = """\
+# What the detector needs. `privid upload` takes the whole folder: this file, its Python files but tests, its weights.
+entry = "main.py"
+libraries = ["numpy", "cv2"]
+memory = "512 MiB"
+
+# Weights are loaded once, before the first chunk: from workers.guest.sdk import net; net("person").
+# [weights.person]
+# file = "person.onnx"
+# format = "onnx"
+# input = [1, 3, 352, 352]
+"""
+
 QUERY = """\
 -- The camera, and the time that you want to know about. Short chunks hide people with less noise; long ones let the
 -- detector see more of what goes on.
@@ -41,7 +54,7 @@ SPLIT {camera}
   INTO chunks;
 
 -- One row a chunk, one number: the less a chunk can change, the less noise.
-PROCESS chunks USING '{name}.py' TIMEOUT 500 ms
+PROCESS chunks USING '{name}' TIMEOUT 500 ms
   PRODUCING EXACTLY 1 ROWS
   WITH SCHEMA (moving:NUMBER=0)
   INTO seen;
@@ -54,7 +67,7 @@ TEST = '''\
 """pytest {name}"""
 
 import numpy as np
-from {module} import process
+from main import process
 from workers.guest.sdk import chunk_of
 
 
@@ -80,7 +93,7 @@ def test_a_gap_in_the_recording():
 
 
 def write_starter(folder: Path, camera: str) -> list[Path]:
-    """Make `folder` with a detector, a query for `camera` and a test, named like the folder. Gives the files.
+    """Make `folder`, a bundle with a detector, and in it a query for `camera` and a test. Gives the files.
 
     Raises FileExistsError if the folder is there, ValueError for a name that no module can have, OSError.
     """
@@ -90,9 +103,10 @@ def write_starter(folder: Path, camera: str) -> list[Path]:
         raise ValueError(f"{name!r} cannot be the name of a detector: use letters, digits, - and _, a letter first")
     folder.mkdir()
     files = {
-        f"{module}.py": DETECTOR,
-        f"{module}.sql": QUERY.format(camera=camera, name=module),
-        f"test_{module}.py": TEST.format(name=name, module=module),
+        "privid.toml": MANIFEST,
+        "main.py": DETECTOR,
+        f"{module}.sql": QUERY.format(camera=camera, name=name),
+        f"test_{module}.py": TEST.format(name=name),
     }
     for file, text in files.items():
         (folder / file).write_text(text)

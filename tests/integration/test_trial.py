@@ -84,7 +84,12 @@ def test_without_the_sandbox_the_rows_are_the_same(folder):
 def test_what_init_makes_works_as_it_is(folder):
     privid(folder, "init", "passers-by", "--camera", "street")
     made = folder / "passers-by"
-    assert sorted(path.name for path in made.iterdir()) == ["passers_by.py", "passers_by.sql", "test_passers_by.py"]
+    assert sorted(path.name for path in made.iterdir()) == [
+        "main.py",
+        "passers_by.sql",
+        "privid.toml",
+        "test_passers_by.py",
+    ]
     write_clip(folder / "wide.mp4", 60, size=(384, 288))
     shown = privid(folder, "try", "passers-by", "--video", "wide.mp4").stdout
     assert "none failed" in shown

@@ -40,6 +40,8 @@ _loaded: dict[str, _Loaded] = {}
 def load(bundle: Bundle) -> None:
     """Load every file of weights of a bundle, in place of those loaded before. Raises WeightsError."""
     _loaded.clear()
+    if "cv2" in bundle.manifest.needs:
+        importlib.import_module("cv2")
     for name, spec in bundle.manifest.weights.items():
         try:
             _loaded[name] = _LOADERS[spec.format](bundle.files[spec.file], spec)

@@ -443,6 +443,7 @@ class Executable(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATED_US_FIELD_NUMBER: _builtins.int
     ANALYST_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     sha256: _builtins.str
@@ -451,6 +452,8 @@ class Executable(_message.Message):
     created_us: _builtins.int
     analyst: _builtins.str
     """owners only"""
+    manifest: _builtins.str
+    """what it needs: a JSON object"""
     def __init__(
         self,
         *,
@@ -460,10 +463,11 @@ class Executable(_message.Message):
         size_bytes: _builtins.int = ...,
         created_us: _builtins.int = ...,
         analyst: _builtins.str = ...,
+        manifest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "created_us", b"created_us", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyst", b"analyst", "created_us", b"created_us", "manifest", b"manifest", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,42 @@
+"""Executables on the analyst's side: files, folders and zips become what is uploaded and run."""
+
+from pathlib import Path
+
+from privid.cli.terminal import InputError
+from workers import bundle, formats
+
+_MODEL = ".onnx"
+
+
+def content(path: Path, hint: str = "check the path") -> bytes:
+    """What is uploaded of a file, a zip or a folder: its canonical form; a model as it is. Raises InputError."""
+    try:
+        if path.suffix.lower() == _MODEL:
+            return path.read_bytes()
+        return bundle.open_path(path).pack()
+    except bundle.BadBundle as error:
+        raise InputError("bad_executable", f"{path} cannot be an executable: {error}", "mend it") from None
+    except OSError as error:
+        raise InputError("unreadable", f"cannot read {path}: {error.strerror}", hint) from None
+
+
+def runnable(path: Path, hint: str) -> bytes:
+    """What is run of it on this machine. Raises InputError, also for what a server would refuse."""
+    from workers.host.profile import LIBRARIES
+
+    packed = content(path, hint)
+    try:
+        read = bundle.read(packed)
+        bundle.check_libraries(read.manifest, LIBRARIES)
+        formats.check(read.manifest, read.files)
+    except bundle.BadBundle as error:
+        raise InputError("bad_executable", f"{path} cannot be an executable: {error}", "mend it") from None
+    return packed
+
+
+def beside(query: Path, name: str) -> Path:
+    """Where a query's executable is by itself: a file or bundle beside it, or the bundle that the query lies in."""
+    own = query.absolute().parent
+    if name == own.name and (own / bundle.MANIFEST).is_file() and not (own / name).exists():
+        return query.parent
+    return query.parent / name
