@@ -92,6 +92,8 @@ class Timeline:
     """The times of one run's frames, the first not before `floor_us`."""
 
     def __init__(self, floor_us: int) -> None:
+        self._floor_us = floor_us
+        self._first_us = floor_us
         self._last_us = floor_us - 1
         self._last_media_us = 0
         self._offset_us: int | None = None
@@ -129,6 +131,7 @@ class Timeline:
                 return None
             self._offset_us = smallest + max(0, self._last_us + 1 - start)
             self._last_media_us = int(media_us[0])
+            self._first_us = self._last_media_us + self._offset_us
         allowed = (media_us - self._last_media_us) * SLEW_PPM // SECOND
         offsets = self._offset_us + np.clip(smallest - self._offset_us, -allowed, allowed)
         steps = np.arange(len(media_us), dtype=np.int64)
@@ -140,6 +143,19 @@ class Timeline:
         self._last_media_us = int(media_us[-1])
         self._last_us = int(times[-1])
         return times
+
+    def settle(self) -> int:
+        """All that was late at first has come: the times so far move at once to where they belong, not by slewing.
+
+        Gives by how much, 0 or less: a smaller delay was seen since the first frame was placed.
+        """
+        if self._offset_us is None:
+            return 0
+        shift = min(0, max(-self.offset_us, self._floor_us - self._first_us))
+        self._offset_us += shift
+        self._first_us += shift
+        self._last_us += shift
+        return shift
 
     @property
     def _smallest_delay(self) -> int:

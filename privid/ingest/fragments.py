@@ -78,6 +78,15 @@ class SegmentWriter:
         """Whether nothing has been written."""
         return not self._times
 
+    def move(self, shift_us: int) -> None:
+        """All its frames were taken so much later: its name says when. Raises OSError."""
+        target = self.file.with_name(f"{self.begin_us + shift_us}{SUFFIX}")
+        self.file.rename(target)
+        self.file = target
+        self.begin_us += shift_us
+        self._times = [times + shift_us for times in self._times]
+        self._entries = [entry + shift_us for entry in self._entries]
+
     def append(self, group: Group, times_us: Integers) -> None:
         """Write a group whose frames, in the order in which they are shown, were taken at these times."""
         times = dict(zip(group.times.tolist(), times_us.tolist(), strict=True))

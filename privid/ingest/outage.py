@@ -14,6 +14,7 @@ class Outage:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._open: tuple[int, str] | None = None
+        self._ended: tuple[int, str] | None = None
 
     @property
     def reason(self) -> str | None:
@@ -41,4 +42,9 @@ class Outage:
         """The next frame is of this moment."""
         if self._open is not None:
             self._publisher.submit(Gap(self._open[0], at_us, self._open[1]))
-            self._open = None
+        self._open, self._ended = None, self._open
+
+    def move_end(self, at_us: int) -> None:
+        """The frame that ended it is of this moment instead."""
+        if self._ended is not None:
+            self._publisher.submit(Gap(self._ended[0], at_us, self._ended[1]))

@@ -24,7 +24,7 @@ from privid.ingest.outage import Outage
 from privid.ingest.publisher import Publisher, unfinished
 from privid.ingest.run import DISK_FULL, STOPPED, Run, Station
 from privid.ingest.state import CameraState
-from privid.video.catalog import Catalog
+from privid.video.catalog import Catalog, Gap
 from privid.video.errors import StoreFailure, VideoError
 from privid.video.store import SegmentStore
 
@@ -94,6 +94,8 @@ class Recorder:
             if follower is not None and int(follower.stem) < found.end_us:
                 found = found.ending_at(int(follower.stem))
             _log.warning("saved from a recording cut off", camera=state.camera, frames=len(found.index))
+            if 0 < max(ends) < int(file.stem):  # killed before what is missing in between was entered to its end
+                publisher.submit(Gap(max(ends), int(file.stem), STOPPED))
             publisher.submit(found)
             ends.append(found.end_us)
         outage = Outage(publisher)

@@ -52,7 +52,7 @@ class Run:
         self._stream = stream
         self._timeline = Timeline(station.floor_us)
         self._settings = station.clock.settings
-        self._held: list[Group] | None = []
+        self._is_settled = False
         self._first_arrival_us: int | None = None
         self._writer: SegmentWriter | None = None
         self._frame_us = stream.frame_us
@@ -65,7 +65,7 @@ class Run:
         try:
             for item in groups(self._stream, self._station.clock, self._arrived):
                 if isinstance(item, SourceFailure):
-                    self._release()
+                    self._settle()
                     raise item
                 self._take(item)
         except SourceFailure as failure:
@@ -90,25 +90,29 @@ class Run:
             raise SourceFailure("clock set")
 
     def _take(self, group: Group) -> None:
-        """Write a group, but hold the first ones until it is known how late they are."""
-        if self._held is None:
-            self._write(group)
-            return
-        self._held.append(group)
+        """Write a group. The first ones are where they belong as soon as it is known how late they were."""
         assert self._first_arrival_us is not None
         if group.arrival_us - self._first_arrival_us >= _SETTLE_US:
-            self._release()
+            self._settle()
+        self._write(group)
 
-    def _release(self) -> None:
-        held, self._held = self._held or [], None
-        for group in held:
-            self._write(group)
+    def _settle(self) -> None:
+        """From now on times are only slewed."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        shift = self._timeline.settle()
+        if shift and self._writer is not None:
+            self._writer.move(shift)
+            self._station.outage.move_end(self._writer.begin_us)
 
     def _write(self, group: Group) -> None:
         station = self._station
         cut = self._is_to_be_cut(group)
         if cut and not group.is_closed:
             group.close()
+        if cut and self._writer is not None:
+            self._settle()
         times = self._timeline.place(group.times)
         if times is None:
             if not self._is_behind:
@@ -139,7 +143,7 @@ class Run:
         if len(times) > 1:
             self._frame_us = min(_LAST_FRAME_US, int(times[-1] - times[-2]))
         station.state.offset_us = self._timeline.offset_us
-        if self._timeline.has_gone_astray:
+        if self._is_settled and self._timeline.has_gone_astray:
             raise SourceFailure("time jumped")
 
     def _is_to_be_cut(self, group: Group) -> bool:

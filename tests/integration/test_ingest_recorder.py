@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from privid.database.connect import open_database
 from privid.domain.units import SECOND
 from privid.ingest.clock import WallClock
+from privid.ingest.fragments import salvage
 from privid.ingest.live import Source
 from privid.ingest.recorder import Recorder, Recording
 from privid.ingest.state import CameraState
@@ -147,6 +148,37 @@ def test_what_is_missing_is_a_gap_until_the_next_frame(place, tmp_path):
         "covered",
     ]
     assert list((store.path("x").parent / ".recording" / "plaza").iterdir()) == []
+
+
+def test_the_first_groups_are_kept_at_once_and_moved_to_where_they_belong(place, tmp_path):
+    """A source that hands over 0.8 s all at once: a recorder killed then has it, and one that goes on knows better."""
+    catalog, store = place
+    record(place, Camera((write_clip(tmp_path / "1.mp4", FRAMES, gop=15), None)))
+    clip = write_clip(tmp_path / "2.mp4", 3 * FRAMES, gop=15, first_number=100)
+    kept = []
+
+    class Bursting(Playing):
+        def demux(self):
+            begin = time.monotonic()
+            for number, packet in enumerate(packet for packet in self._container.demux(video=0) if packet.size):
+                time.sleep(max(0.0, begin + float(max(number, 24) / FPS) - time.monotonic()))
+                if number == 25:
+                    (file,) = (store.path("x").parent / ".recording" / "plaza").glob("*.mp4")
+                    copy = tmp_path / file.name
+                    copy.write_bytes(file.read_bytes())
+                    kept.append(salvage(copy))
+                yield packet
+
+    camera = Camera()
+    record(place, _Opening(iter([Bursting(av.open(str(clip)), None)]), camera, camera.__call__))
+    (early,) = kept
+    assert len(early.index) == 15
+    first, second = catalog.segments("plaza", 0, 1 << 61)
+    assert second.frame_count == 3 * FRAMES
+    assert second.begin_us < int(early.index.times_us[0]) - SECOND // 5
+    assert catalog.gaps("plaza", first.end_us, second.begin_us)[-1].end_us == second.begin_us
+    assert {span.state for span in catalog.coverage("plaza", first.begin_us, second.end_us)} == {"covered", "gap"}
+    assert numbers(place) == [*range(FRAMES), *range(100, 100 + 3 * FRAMES)]
 
 
 def test_a_change_of_picture_begins_a_run_at_once(place, tmp_path):

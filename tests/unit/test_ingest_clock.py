@@ -144,6 +144,26 @@ def test_the_first_frames_of_a_burst_are_not_late():
     assert times.tolist() == (START + 3_000 + media).tolist()
 
 
+@pytest.mark.parametrize(("floor_us", "shift_us"), [(0, -600_000), (START + 403_000, -400_000)])
+def test_what_was_placed_before_its_delay_was_known_moves_at_once(floor_us, shift_us):
+    """Never before the time that is filled; and later frames follow."""
+    timeline = Timeline(floor_us)
+    timeline.observe(0, START + 803_000)
+    timeline.observe(200_000, START + 1_003_000)
+    first = timeline.place(np.array([0, 40_000], dtype=np.int64))
+    assert first.tolist() == [START + 803_000, START + 843_000]
+    timeline.observe(1_000_000, START + 1_203_000)
+    assert timeline.settle() == shift_us
+    assert timeline.settle() == 0
+    (later,) = timeline.place(np.array([1_000_000], dtype=np.int64))
+    assert abs(int(later) - int(first[0]) - shift_us - 1_000_000) <= SLEW_PPM
+    assert not timeline.has_gone_astray
+
+
+def test_nothing_moves_that_was_not_placed():
+    assert Timeline(0).settle() == 0
+
+
 def test_a_run_begins_where_the_one_before_ended_if_that_is_close():
     timeline = Timeline(START + 300_000)
     media = np.array([0, 1, 2, 40_000], dtype=np.int64)

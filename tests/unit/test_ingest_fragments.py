@@ -80,6 +80,20 @@ def test_every_frame_comes_back_with_its_time(tmp_path, codec, b_frames, options
     assert (again.width, again.height, again.codec, again.end_us) == (160, 96, finished.codec, finished.end_us)
 
 
+def test_a_file_that_moves_in_time(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", FRAMES, gop=12)
+    stream, found, _ = gather(clip)
+    writer, times = write(tmp_path, stream, found[:3])
+    writer.move(-300_000)
+    later = found[3].times - min(found[0].media_us) + BEGIN - 300_000
+    writer.append(found[3], later)
+    finished = writer.finish(int(later[-1]) + 100_000, "cut", None)
+    assert finished.index.times_us.tolist() == [*(times - 300_000).tolist(), *later.tolist()]
+    assert [file.name for file in tmp_path.glob("1*.mp4")] == [f"{BEGIN - 300_000}.mp4"]
+    assert numbers(finished) == {i: i for i in range(48)}
+    assert salvage(finished.file).index.times_us.tolist() == finished.index.times_us.tolist()
+
+
 def test_a_file_cut_anywhere_keeps_its_complete_groups(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", FRAMES, gop=10)
     stream, found, _ = gather(clip)
