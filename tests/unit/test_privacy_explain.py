@@ -56,7 +56,8 @@ def test_the_published_example():
     ]
     (process,) = found["processes"]
     assert process == {
-        "table": "t1", "camera": "cam1", "executable": process["executable"], "model": None, "isolation": "fork", "backend": None
+        "table": "t1", "camera": "cam1", "executable": process["executable"], "model": None,
+        "isolation": "fork", "backend": None,
     }  # fmt: skip
     (charge,) = found["charges"]
     assert charge["camera"] == "cam1"
