@@ -42,6 +42,24 @@ def short_segments(monkeypatch):
 
 
 @pytest.fixture
+def ingest(tmp_path, monkeypatch, capsys):
+    """The program in this process: starting one for each command would take longer than all they do."""
+
+    def call(*arguments, status=0, **environment):
+        with monkeypatch.context() as patch:
+            for name, value in {"PRIVID_HOME": str(tmp_path / "home"), "COLUMNS": "200", **environment}.items():
+                patch.setenv(name, value)
+            patch.setattr("sys.argv", ["privid-ingest", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                run()
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == status, said.err
+        return said.out + said.err
+
+    return call
+
+
+@pytest.fixture
 def key_file(tmp_path):
     file = tmp_path / "keys"
     file.write_text(new_master_key())
@@ -209,7 +227,7 @@ def test_retention_removes_objects_also_those_that_it_could_not_reach(tmp_path, 
         assert len(server.files()) == 3
 
 
-def test_a_recording_goes_on_while_the_bucket_is_away(tmp_path, key_file):
+def test_a_recording_goes_on_while_the_bucket_is_away(tmp_path, key_file, ingest):
     clip = write_clip(tmp_path / "a.mp4", 120, gop=10)
     environment = {"PRIVID_STORE_KEY_FILE": str(key_file), "PRIVID_STORE_SPOOL_BYTES": "50000000"}
     with s3_server() as server, pytest.MonkeyPatch.context() as patch:
@@ -228,6 +246,10 @@ def test_a_recording_goes_on_while_the_bucket_is_away(tmp_path, key_file):
             assert recorder.get("/healthz") == "not recorded: plaza\n"
             assert "privid_ingest_spool_bytes" in recorder.get("/metrics")
             assert recorder.catalog.recorded("plaza") is None
+            said = ingest("status", "--listen", f"127.0.0.1:{recorder.port}")
+            assert f"stores in {server.url}" in said
+            assert "of at most 50 MB wait here" in said
+            assert "cannot store" in said
             recorder.stop(signal.SIGKILL)
             server.come_back()
             recorder.start()
@@ -247,7 +269,7 @@ def test_a_recording_goes_on_while_the_bucket_is_away(tmp_path, key_file):
 
 
 @pytest.mark.slow
-def test_a_full_spool_stops_recording_and_says_so(tmp_path):
+def test_a_full_spool_stops_recording_and_says_so(tmp_path, ingest):
     clip = write_clip(tmp_path / "a.mp4", 120, gop=10)
     with s3_server() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRIVID_STORE_URL", server.url)
@@ -260,6 +282,7 @@ def test_a_full_spool_stops_recording_and_says_so(tmp_path):
             status = json.loads(recorder.get("/status"))
             assert status["spool"]["full"]
             assert not status["healthy"]
+            assert "THE SPOOL IS FULL" in ingest("status", "--listen", f"127.0.0.1:{recorder.port}")
             assert status["spool"]["size_bytes"] < 200_000
             server.come_back()
             wait_for(lambda: not json.loads(recorder.get("/status"))["spool"]["full"], "room in the spool", 90)
@@ -268,22 +291,10 @@ def test_a_full_spool_stops_recording_and_says_so(tmp_path):
         assert server.files()
 
 
-def test_the_commands(tmp_path, s3, monkeypatch, capsys):
-    home, keys = tmp_path / "home", tmp_path / "video.keys"
+def test_the_commands(tmp_path, s3, ingest):
+    keys = tmp_path / "video.keys"
     clip = write_clip(tmp_path / "a.mp4", 30)
     Recorder(tmp_path, {"plaza": ""})  # makes the home and the camera
-
-    def ingest(*arguments, status=0, **environment):
-        """The program in this process: starting one for each command would take longer than all they do."""
-        with monkeypatch.context() as patch:
-            for name, value in {"PRIVID_HOME": str(home), "COLUMNS": "200", **environment}.items():
-                patch.setenv(name, value)
-            patch.setattr("sys.argv", ["privid-ingest", *map(str, arguments)])
-            with pytest.raises(SystemExit) as ended:
-                run()
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == status, said.err
-        return said.out + said.err
 
     take_in = ("import", clip, "--camera", "plaza", "--start")
     sealed = {"PRIVID_STORE_KEY_FILE": str(keys), "PRIVID_STORE_URL": f"{s3.url}/commands"}
