@@ -22,18 +22,18 @@ def _run_as_nobody(chosen: str, *options: str) -> None:
     assert " passed" in done.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("backend", ["fork", "exec"])
 def test_all_attacks_are_stopped_for_an_ordinary_user_too(backend: str) -> None:
     _run_as_nobody(backend)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_attacks_are_stopped_for_an_ordinary_user_under_a_kernel_of_their_own() -> None:
     _run_as_nobody("oci")  # many attacks in each guest; what is slow is left out
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_all_attacks_are_stopped_for_an_ordinary_user_under_a_kernel_of_their_own() -> None:
     _run_as_nobody("oci", "--soak")
