@@ -38,11 +38,16 @@ class Policy:
 
 @dataclass(slots=True)
 class Swept:
-    """What one pass did. `blocked_bytes`: should have gone, but queries need it."""
+    """What one pass did. `blocked`: segments that should have gone, but queries need them, with their bytes."""
 
     segments: int = 0
     size_bytes: int = 0
-    blocked_bytes: int = 0
+    blocked: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def blocked_bytes(self) -> int:
+        """What should have gone, but queries need it; each segment once, however many limits it exceeds."""
+        return sum(self.blocked.values())
 
 
 class Retention:
@@ -108,6 +113,7 @@ class Retention:
             size = sum(segment.size_bytes for segment in removed)
             swept.segments += len(removed)
             swept.size_bytes += size
-            swept.blocked_bytes += sum(segment.size_bytes for segment in batch) - size
+            kept = {segment.id for segment in batch} - {segment.id for segment in removed}
+            swept.blocked |= {segment.id: segment.size_bytes for segment in batch if segment.id in kept}
             gone += size
         return gone

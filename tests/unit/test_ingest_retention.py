@@ -92,7 +92,7 @@ def test_what_a_query_has_reserved_stays_until_it_is_finished(world):
     swept = world.retention.apply(policy, START)
     assert begins(world) == [2, 7, 8, 9]
     assert swept.blocked_bytes == world.size
-    aged = world.retention.apply(Policy({"plaza": Limits(keep_us=0)}), START + 10 * CLIP)
+    aged = world.retention.apply(Policy({"plaza": Limits(keep_us=0, max_bytes=0)}, max_bytes=0), START + 10 * CLIP)
     assert begins(world) == [2]
     assert aged.blocked_bytes == world.size
     world.ledger.start(reserved.query_id)
