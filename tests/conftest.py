@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SLOW_SECONDS = 7_200
+"""After which a slow test is taken to hang, unless it says so itself."""
 TEST_DATA = Path(os.environ.get("PRIVID_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
 
 
@@ -50,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=slow)
             items[:] = [item for item in items if not item.get_closest_marker("slow")]
     for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
         if reason := _missing(item):
             item.add_marker(pytest.mark.skip(reason=reason))
 
