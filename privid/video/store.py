@@ -263,7 +263,9 @@ class SegmentStore:
                     except BlockingIOError:
                         continue
                     try:
-                        self.discard(_journal(folder), known)
+                        if names := _journal(folder):
+                            self.discard(names, known)
+                            self.storage.abandon(names)
                         shutil.rmtree(folder)
                     finally:
                         os.close(lock)

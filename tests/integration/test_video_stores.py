@@ -210,6 +210,18 @@ def test_killed_on_the_way_to_the_bucket(tmp_path, key_file, s3, short_segments,
     assert not any(path.is_file() for path in (folder / "video").rglob("*"))
 
 
+def test_half_an_upload_is_ended_and_those_of_others_are_not(tmp_path, key_file, s3):
+    catalog, store = make("clear bucket", tmp_path / "x", key_file, s3)
+    killed = tmp_path / "x" / "video" / ".incoming" / "killed"
+    killed.mkdir(parents=True)
+    (killed / "journal.json").write_text(json.dumps(["plaza/mine.mp4"]))
+    for name in ("mine", "other"):
+        s3.client().call_s3("create_multipart_upload", Bucket=s3.bucket, Key=f"video/x/plaza/{name}.mp4")
+    assert store.sweep(catalog.known_paths) == 1
+    left = {upload["Key"] for upload in s3.client().list_multipart_uploads(s3.bucket)}
+    assert left == {"video/x/plaza/other.mp4"}
+
+
 def test_retention_removes_objects_also_those_that_it_could_not_reach(tmp_path, key_file, short_segments):
     clip = write_clip(tmp_path / "a.mp4", 100)
     with s3_server() as server:

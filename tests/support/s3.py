@@ -42,22 +42,22 @@ class S3Server:
     def files(self) -> set[str]:
         """Names of all objects below the prefix, as another client sees them."""
         prefix = f"{self.bucket}/video/"
-        found = self._client().find(prefix)
+        found = self.client().find(prefix)
         return {path.removeprefix(prefix) for path in found}
 
     def read(self, name: str) -> bytes:
-        return self._client().cat_file(f"{self.bucket}/video/{name}")
+        return self.client().cat_file(f"{self.bucket}/video/{name}")
 
     def write(self, name: str, content: bytes) -> None:
-        self._client().pipe_file(f"{self.bucket}/video/{name}", content)
+        self.client().pipe_file(f"{self.bucket}/video/{name}", content)
 
     def make_bucket(self) -> None:
-        self._client().mkdir(self.bucket)
+        self.client().mkdir(self.bucket)
 
     def stop(self) -> None:
         self._server.stop()
 
-    def _client(self) -> fsspec.AbstractFileSystem:
+    def client(self) -> fsspec.AbstractFileSystem:
         return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
 
     @staticmethod

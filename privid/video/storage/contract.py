@@ -43,6 +43,10 @@ class Storage(Protocol):
         """Remove a file. Not there is fine."""
         ...
 
+    def abandon(self, names: Sequence[str]) -> None:
+        """Let go of what an interrupted `put` may have stored under no name yet: the parts of an unfinished upload."""
+        ...
+
     def names(self) -> Iterator[str]:
         """Every file there is, in no order."""
         ...

@@ -53,6 +53,9 @@ class LocalStorage:
         with suppress(OSError):
             path.parent.rmdir()
 
+    def abandon(self, names: Sequence[str]) -> None:
+        """Nothing: a link is there or not, and half a copy has its name."""
+
     def names(self) -> Iterator[str]:
         """Every file, but none of a folder for work in progress."""
         for folder, folders, files in os.walk(self._root):

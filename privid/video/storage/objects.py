@@ -98,6 +98,17 @@ class ObjectStorage:
         with self._talking(f"cannot remove {name}"), suppress(FileNotFoundError):
             self._filesystem.rm_file(self._object(name))
 
+    def abandon(self, names: Sequence[str]) -> None:
+        """End unfinished uploads of large files, which S3 keeps out of sight; not allowed to see them is fine."""
+        if not hasattr(self._filesystem, "abort_mpu"):
+            return
+        bucket = self._prefix.split("/")[0]
+        keys = {self._object(name).removeprefix(f"{bucket}/") for name in names}
+        with self._talking("cannot end unfinished uploads"), suppress(PermissionError):
+            for upload in self._filesystem.list_multipart_uploads(bucket):
+                if upload["Key"] in keys:
+                    self._filesystem.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+
     def names(self) -> Iterator[str]:
         """Every object below the prefix."""
         with self._talking("cannot list what is stored"):
