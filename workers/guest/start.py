@@ -224,6 +224,7 @@ def main(how: str) -> NoReturn:
         for name in ("PWD", "HOME"):  # the sandbox's programs set them
             os.environ.pop(name, None)
         setup = json.loads(Path(SETUP).read_text())
+        tempfile.tempdir = "/"  # some libraries ask for its name when they are imported; nothing can be written there
         load(setup["modules"])
         if not setup["program"]:
             executable = bundle.read(Path(EXECUTABLE).read_bytes())
@@ -235,7 +236,7 @@ def main(how: str) -> NoReturn:
             _move_root()
         if setup["program"]:
             facts, frames = _sealed("facts", facts_json(given.facts)), _sealed("frames", given.mapped())
-            wanted = (facts, given.rows, given.log, frames, given.go)
+            wanted: tuple[int, ...] = (facts, given.rows, given.log, frames, given.go)
         else:
             sources = Sources(executable.sources, executable.manifest.entry)
             chunk = guest_chunk.unpack(given.facts, given.mapped())
