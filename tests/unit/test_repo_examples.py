@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import tomllib
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from privid.owner.policy_file import read_policy_file
 from privid.privacy.certificate import certify
 from query_lang import QueryError, compile_script
 from query_lang.schema import CameraSchema, Catalog
-from workers.guest.sdk import chunk_of
+from workers.guest.sdk import chunk_of, use_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -42,10 +43,22 @@ def test_examples_parse(page: Path) -> None:
 
 
 def test_the_detector_of_the_how_to_works_as_shown() -> None:
-    (detector,) = blocks(DOCS / "how-to" / "write-a-detector.md", "python")
+    detector, _ = blocks(DOCS / "how-to" / "write-a-detector.md", "python")
     names: dict[str, Any] = {}
     exec(detector, names)
     assert names["process"](chunk_of(np.zeros((50, 288, 384, 3), np.uint8))) == {"things": 0.0}
+
+
+def test_the_bundle_of_the_how_to_works_as_shown(tmp_path: Path) -> None:
+    page = DOCS / "how-to" / "write-a-detector.md"
+    (manifest,), (_, detector) = blocks(page, "toml"), blocks(page, "python")
+    (tmp_path / "privid.toml").write_text(manifest)
+    (tmp_path / "main.py").write_text(detector)
+    shutil.copy(ROOT / "examples" / "detectors" / "people" / "fastestdet.onnx", tmp_path)
+    use_bundle(tmp_path)
+    names: dict[str, Any] = {}
+    exec(detector, names)
+    assert 0 < names["process"](chunk_of(np.zeros((2, 288, 384, 3), np.uint8)))["largest"] < 10
 
 
 QUERY_PAGES = [page for page in PAGES if page != DOCS / "reference" / "language.md"]
