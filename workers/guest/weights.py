@@ -40,7 +40,7 @@ _loaded: dict[str, _Loaded] = {}
 def load(bundle: Bundle) -> None:
     """Load every file of weights of a bundle, in place of those loaded before. Raises WeightsError."""
     _loaded.clear()
-    if "cv2" in bundle.manifest.needs:
+    if bundle.manifest.weights and "cv2" in bundle.manifest.needs:
         importlib.import_module("cv2")
     for name, spec in bundle.manifest.weights.items():
         try:
