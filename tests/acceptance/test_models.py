@@ -10,6 +10,7 @@ from privid.testing.system import LocalSystem, wait_until
 from tests.support import onnx_files
 from tests.support.minute import PLENTY, query
 
+pytestmark = pytest.mark.detectors
 LOGIC = b"""
 import numpy as np
 from workers.guest.sdk import infer

@@ -5,6 +5,8 @@ their own chunk.
 import functools
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool, Timing
 from workers.inference.spec import ModelSpec
 
+pytestmark = pytest.mark.detectors
 COLUMNS = (wire.ColumnSpec("said", "STRING", "default"), wire.ColumnSpec("value", "NUMBER", -1))
 TABLE = wire.TableSpec(COLUMNS, 1)
 DEFAULT = ("default", -1.0)
@@ -155,7 +158,7 @@ class Models:
     def __init__(
         self, content: bytes, backend: Name = "fork", timing: Timing = "open", calls: int | None = None
     ) -> None:
-        spec = ExecutableSpec("", LOGIC, TABLE, TIMEOUT_US, ("numpy",), 0, ModelSpec(content, "cpu", calls))
+        spec = ExecutableSpec("", LOGIC, TABLE, TIMEOUT_US, model=ModelSpec(content, "cpu", calls))
         self.backend = backend
         self.pool = LocalPool(spec, timing, (max(os.sched_getaffinity(0)),), backend=backend)
 
@@ -325,6 +328,35 @@ def test_only_what_shares_memory_can_have_a_model() -> None:
         Models(onnx_files.doubles(), "oci")
     with pytest.raises(ValueError, match="program has no model"):
         ExecutableSpec("", b"\x7fELF", TABLE, TIMEOUT_US, model=ModelSpec(onnx_files.doubles()))
+
+
+@pytest.mark.slow
+def test_models_serve_and_are_confined_for_an_ordinary_user_too() -> None:
+    if os.geteuid() != 0:
+        return  # then everything beside this test has run as one
+    here = Path(__file__)
+    tests = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(here),
+        "-k",
+        "gets or confined or end_at",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
+    done = subprocess.run(
+        [sys.executable, here.parent / "as_nobody.py", *tests],
+        cwd=here.parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
 
 
 @pytest.mark.real_data

@@ -2,8 +2,9 @@
 
 A page's ```sh and ```console blocks are one script, run from a folder that holds `examples/` as the repository does. A
 command line of a console block begins with `$ `; `# exit status N` behind a command says that it fails, and how. A page
-that goes on where another one ends says so: `<!-- commands: after tutorial/first-query.md -->`. What cannot run here is
-listed in ELSEWHERE with the reason and the check that stands for it.
+that goes on where another one ends says so: `<!-- commands: after tutorial/first-query.md -->`; one that needs an
+extra, too: `<!-- commands: with detectors -->`. What cannot run here is listed in ELSEWHERE with the reason and the
+check that stands for it.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from _pytest.mark import ParameterSet
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -31,6 +33,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT 
 SECONDS = 400
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _AFTER = re.compile(r"<!-- commands: after (\S+) -->")
+_WITH = re.compile(r"<!-- commands: with (\w+) -->")
 _STATUS = re.compile(r"#.*\bexit status (\d)")
 
 
@@ -133,13 +136,19 @@ def bash(script: list[Command], ports: list[int]) -> str:
     return "\n".join(lines)
 
 
-def pages_with_commands() -> list[Path]:
+def pages_with_commands() -> list[ParameterSet]:
     pages = [page for page in PAGES if page != GENERATED]
-    return [page for page in pages if any(elsewhere(command) is None for command in commands(page))]
+    return [_parameter(page) for page in pages if any(elsewhere(command) is None for command in commands(page))]
+
+
+def _parameter(page: Path) -> ParameterSet:
+    extra = _WITH.search(page.read_text())
+    marks = [getattr(pytest.mark, extra[1])] if extra else []
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
 
 
 @pytest.mark.timeout(SECONDS + 30)
-@pytest.mark.parametrize("page", pages_with_commands(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", pages_with_commands())
 def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     ports = free_ports(3)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

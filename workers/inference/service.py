@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 START = struct.Struct("<q")
 """What the warden sends, with the line and the memory of the guest: the period in nanoseconds."""
 WARM_RUNS, MEASURED_RUNS = 2, 5
-_CONTROL_BYTES = 4096
+_BELL_BYTES = 4096
 
 
 def _say(control: int, **fields: object) -> None:
-    os.write(control, json.dumps(fields).encode()[: _CONTROL_BYTES - 1] + b"\n")
+    os.write(control, json.dumps(fields).encode() + b"\n")
 
 
 def run(content: bytes, device: str, control: int, *, measure: bool) -> NoReturn:
@@ -42,6 +42,7 @@ def run(content: bytes, device: str, control: int, *, measure: bool) -> NoReturn
         import numpy as np
 
         model = Model(content, device)
+        tensors.write_header(model.signature, 0)  # or its guests could not be told
         zeros = np.zeros(model.signature.input.shape, np.float32)
         for _ in range(WARM_RUNS):
             model(zeros)
@@ -52,7 +53,7 @@ def run(content: bytes, device: str, control: int, *, measure: bool) -> NoReturn
     except (ValueError, DeviceMissing, MemoryError) as error:
         _say(control, broken=str(error) or "it does not fit into the memory of a model")
         os._exit(1)
-    _say(control, warm={**model.signature.to_json(), "slowest_ns": slowest_ns, "device": model.device})
+    _say(control, warm={**model.signature.to_json(), "slowest_ns": slowest_ns})
     if measure:  # it has run more often than those that serve
         os._exit(0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, control) as sock:
@@ -76,7 +77,7 @@ def _timed(model: Model, batch: "NDArray[np.float32]") -> int:
 def serve(model: Model, memory: memoryview, line: int, period_ns: int) -> None:
     """Answer calls until the guest is gone, asks wrongly, or asks what cannot be answered in time."""
     given, *answers = tensors.views(memory, model.signature)
-    while os.read(line, _CONTROL_BYTES) == tensors.CALL:
+    while os.read(line, _BELL_BYTES) == tensors.CALL:
         due_ns = time.monotonic_ns() + period_ns
         try:
             outputs = model(given.copy())  # the guest may write there while the model reads
