@@ -13,6 +13,7 @@ from privid.cli.ingest_store import open_store, store_errors
 from privid.cli.pictures import find_camera
 from privid.cli.terminal import InputError, Json, cells, print_json, stderr, stdout, table
 from privid.client import OwnerClient
+from privid.domain.home import Home
 from privid.domain.policy import CameraPolicy, RegionScheme
 from privid.domain.units import NANO, SECOND
 from privid.owner.guarantee import plain_duration
@@ -35,7 +36,8 @@ CELLS = 3000
 
 CameraName = Annotated[str, typer.Argument(metavar="CAMERA", help="The camera's name.")]
 TracksFile = Annotated[
-    Path, typer.Option("--tracks", metavar="FILE.npz", help="What was tracked, as persistence writes it.")
+    Path | None,
+    typer.Option("--tracks", metavar="FILE.npz", help="What was tracked; by default by the last persistence CAMERA."),
 ]
 Tolerance = Annotated[
     str, typer.Option(metavar="DURATION", help="Gaps of a track up to this long are no gaps, such as 2s.")
@@ -44,8 +46,8 @@ Tolerance = Annotated[
 
 def suggest(
     camera: CameraName,
-    tracks: TracksFile,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="For the report and pictures.")],
+    tracks: TracksFile = None,
     cell: Annotated[int | None, typer.Option(min=1, help="Pixels of a side of the grid's cells.")] = None,
     tolerance: Tolerance = "2s",
     margin: Annotated[
@@ -65,9 +67,9 @@ def suggest(
     Nothing is changed. The report shows what the camera sees; the picture behind it needs the store of this machine.
 
     \b
-    $ privid-admin mask suggest plaza --tracks plaza.npz --output report
+    $ privid-admin mask suggest plaza --output report
     """
-    found = _tracks(tracks)
+    found = _tracks(camera, tracks)
     result = suggest_masks(
         camera,
         found,
@@ -210,7 +212,7 @@ def suggest_masks(
 
 def measure(
     camera: CameraName,
-    tracks: TracksFile,
+    tracks: TracksFile = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Black or transparent where it hides.")
     ] = None,
@@ -227,11 +229,11 @@ def measure(
     """Measure for how long and how often tracked things show under a mask: of the camera's, all of them by default.
 
     \b
-    $ privid-admin mask measure plaza --tracks plaza.npz --polygon "0,0 384,0 384,96 0,96"
+    $ privid-admin mask measure plaza --polygon "0,0 384,0 384,96 0,96"
     """
     from privid.persistence import masks as measures
 
-    found = _tracks(tracks)
+    found = _tracks(camera, tracks)
     drawn = _drawn(found, picture, polygon, grid_cells, cell)
     if not drawn:
         drawn = _of_camera(camera, found)
@@ -252,7 +254,7 @@ def measure(
 
 def check(
     camera: CameraName,
-    tracks: TracksFile,
+    tracks: TracksFile = None,
     scheme: Annotated[str | None, typer.Argument(metavar="[SCHEME]", help="Of the camera's; by default all.")] = None,
     polygon: Annotated[
         list[str] | None, typer.Option(metavar="REGION=X,Y X,Y ...", help="A region instead. May be repeated.")
@@ -264,11 +266,11 @@ def check(
     """Check on tracks how often things cross the borders of a scheme, and say which boundary it may have.
 
     \b
-    $ privid-admin region check plaza --tracks plaza.npz --grid 2x1
+    $ privid-admin region check plaza --grid 2x1
     """
     from privid.persistence.regions import crossings
 
-    found = _tracks(tracks)
+    found = _tracks(camera, tracks)
     schemes = _schemes(camera, found, scheme, polygon, grid)
     seen = {name: crossings(found, names, inside) for name, (names, inside) in schemes.items()}
     files = _draw_regions(camera, found, schemes, output)
@@ -286,14 +288,18 @@ def check(
 # --- what is given ------------------------------------------------------------------------------------------
 
 
-def _tracks(path: Path) -> "Tracks":
+def _tracks(camera: str, path: Path | None) -> "Tracks":
     from privid.persistence.tracks import BadTracks, load_tracks
 
+    hint = f"privid-admin persistence {camera} makes them"
+    found = path or Home.from_environment().root / "persistence" / camera / "tracks.npz"
     try:
-        return load_tracks(path)
+        return load_tracks(found)
     except BadTracks as error:
-        raise InputError("tracks", str(error), "privid-admin persistence CAMERA writes them") from None
+        raise InputError("tracks", str(error), hint) from None
     except OSError as error:
+        if path is None:
+            raise InputError("tracks", f"nothing was tracked at {camera} yet", f"{hint}, or give --tracks") from None
         raise InputError("unreadable", f"cannot read {path}: {error.strerror}", "check the path") from None
 
 
