@@ -311,16 +311,9 @@ def test_nothing_is_left_of_a_pool_with_a_model() -> None:
     assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"not a model", "ONNX Runtime does not take it"),
-        (onnx_files.model(onnx_files.graph([], [], [])), "the model cannot be run"),
-    ],
-)
-def test_what_is_no_model_is_said_at_the_start(content: bytes, said: str) -> None:
-    with pytest.raises(SandboxUnavailable, match=said):
-        Models(content).pool.start()
+def test_what_is_no_model_is_said_at_the_start() -> None:
+    with pytest.raises(SandboxUnavailable, match="the model cannot be run: ONNX Runtime does not take it"):
+        Models(b"not a model").pool.start()
 
 
 def test_only_what_shares_memory_can_have_a_model() -> None:
