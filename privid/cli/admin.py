@@ -12,6 +12,7 @@ from privid.cli import (
     admin_budget,
     admin_mask_search,
     admin_masks,
+    admin_persistence,
     admin_policy,
     admin_queries,
     views,
@@ -40,6 +41,7 @@ app.add_typer(admin_budget.app, name="budget")
 app.add_typer(admin_queries.app, name="queries")
 app.add_typer(executables_app, name="executables")
 app.add_typer(admin_audit.app, name="audit")
+app.command(name="persistence")(admin_persistence.persistence)
 app.command(name="watch")(watch)
 app.command(name="export")(admin_archive.export_command)
 app.command(name="import")(admin_archive.import_command)

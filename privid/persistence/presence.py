@@ -1,11 +1,11 @@
-"""How long things stay: tracks in pieces put together, the distribution of durations, and where they linger.
+"""How long things stay: tracks in pieces put together, and the distribution of durations.
 
 A tracker loses a thing behind a post or in a crowd and finds it again as another track. Where a track ends inside the
 view and another begins a moment later within reach, the two are taken for one presence. How long a moment may be is
 the *bridge*; `bridges` tries all of them, so that its effect can be seen (the gap-bridging curve).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ MOST_BRIDGED_US = 30 * SECOND
 """No longer gap is ever taken for one presence: whoever was away for longer has been away."""
 STANDING = 0.3
 """Heights or widths a second (the greater) by which a thing that stands may be elsewhere after a gap."""
+LEAVING = 0.1
+"""Heights or widths a second at which a thing by the border is on its way out of the view, or into it."""
 _SPEED_SAMPLES = 8
 """A speed at an end of a track is that over so many of its boxes."""
 
@@ -114,16 +116,17 @@ def ends(tracks: Tracks) -> Ends:
 
 
 def _at_border(tracks: Tracks, rows: Times, outward: Points, size: Points) -> npt.NDArray[np.bool_]:
-    # A thing is first seen some moments after it came in, as far from the border as it has moved in three
-    # samples, and boxes are not exact. `outward` is its speed, turned round where it came in.
-    slack = 0.1 * size + 2
-    outward = outward * (3 * tracks.sample_us / SECOND)
-    right_down, left_up = slack[:, None] + np.maximum(outward, 0), slack[:, None] + np.maximum(-outward, 0)
+    # Only what moves outwards leaves, and what is by the border may stand there. A thing is first seen some moments
+    # after it came in, as far from the border as it has moved in three samples, and boxes are not exact. `outward` is
+    # its speed, turned round where it came in.
+    least = LEAVING * size
+    reach = 0.1 * size[:, None] + 2 + np.abs(outward) * (3 * tracks.sample_us / SECOND)
+    x, y = outward.T
     return np.asarray(
-        (tracks.x0[rows] <= left_up[:, 0])
-        | (tracks.y0[rows] <= left_up[:, 1])
-        | (tracks.x1[rows] >= tracks.width - right_down[:, 0])
-        | (tracks.y1[rows] >= tracks.height - right_down[:, 1])
+        ((x < -least) & (tracks.x0[rows] <= reach[:, 0]))
+        | ((y < -least) & (tracks.y0[rows] <= reach[:, 1]))
+        | ((x > least) & (tracks.x1[rows] >= tracks.width - reach[:, 0]))
+        | ((y > least) & (tracks.y1[rows] >= tracks.height - reach[:, 1]))
     )
 
 
@@ -205,36 +208,7 @@ def choose_bridge(curve: tuple[Bridged, ...]) -> int:
     return next(one.bridge_us for one in curve if curve[0].presences - one.presences >= 0.9 * most)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Heatmap:
-    """For each cell of a grid, shape (rows, columns): seconds that boxes covered it, and the longest of one track."""
-
-    cell: int
-    total_s: npt.NDArray[np.float32]
-    longest_s: npt.NDArray[np.float32]
-
-
-def heatmap(tracks: Tracks, cell: int = 10) -> Heatmap:
-    """How long things cover each cell of `cell` x `cell` pixels; whatever its box touches, a thing covers."""
-    rows, columns = -(-tracks.height // cell), -(-tracks.width // cell)
-    total = np.zeros((rows, columns), np.float32)
-    longest = np.zeros((rows, columns), np.float32)
-    left = np.clip(np.floor(tracks.x0 / cell).astype(np.int64), 0, columns - 1)
-    top = np.clip(np.floor(tracks.y0 / cell).astype(np.int64), 0, rows - 1)
-    right = np.clip(np.ceil(tracks.x1 / cell).astype(np.int64), left + 1, columns)
-    bottom = np.clip(np.ceil(tracks.y1 / cell).astype(np.int64), top + 1, rows)
-    step = tracks.sample_us / SECOND
-    for _, span in tracks.each():
-        x, y = int(left[span].min()), int(top[span].min())
-        corner = np.zeros((int(bottom[span].max()) - y + 1, int(right[span].max()) - x + 1), np.float32)
-        west, north, east, south = left[span] - x, top[span] - y, right[span] - x, bottom[span] - y
-        # Each box adds 1 to its rectangle: by its corners, summed up along both sides afterwards.
-        np.add.at(corner, (north, west), 1)
-        np.add.at(corner, (south, east), 1)
-        np.add.at(corner, (north, east), -1)
-        np.add.at(corner, (south, west), -1)
-        spent = corner.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] * step
-        area = (slice(y, y + spent.shape[0]), slice(x, x + spent.shape[1]))
-        total[area] += spent
-        longest[area] = np.maximum(longest[area], spent)
-    return Heatmap(cell, total, longest)
+def joined(tracks: Tracks, presences: Presences) -> Tracks:
+    """The same boxes, each presence one track."""
+    _, first, stop = tracks.spans()
+    return replace(tracks, track=np.repeat(presences.of, stop - first).astype(np.int32))

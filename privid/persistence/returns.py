@@ -3,7 +3,8 @@
 How alike two looks of one thing are, and two of different things, is measured on the video itself: the two halves of
 one track show one thing, and nearly all pairs of presences show two. A pair is taken for one thing only where fewer
 false pairs than FALSE_PAIRS are expected in all of the recording, and for a return only if it was seen to leave and
-come in again or was not seen for long, so what is found is a lower bound: tracks under-count returns.
+come in again or was not seen for long. Where something comes in just where something alike went out, less likeness is
+enough, for there are few such pairs. What is found is a lower bound: tracks under-count returns.
 """
 
 import math
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privid.persistence.presence import MOST_BRIDGED_US, Presences
+from privid.persistence.presence import MOST_BRIDGED_US, Ends, Presences
 
 BINS = 64
 """Of a histogram of colours: see `detect.look`."""
-FALSE_PAIRS = 0.05
-AWAY_US = 8_000_000
+FALSE_PAIRS = 0.1
+"""Half of them where things come back where they went."""
+AWAY_US = 5_000_000
 """Whoever was not seen for less has not been away: that gap is a tracker's."""
 _CONTROLS = 300
 _FEWEST_CONTROLS = 20
@@ -43,19 +45,35 @@ class Returns:
         return int(self.visits.max()) if len(self.visits) else 1
 
 
-def returns(presences: Presences, weights: npt.NDArray[np.int64], looks: Appearance) -> Returns:
-    """Visits of things. `weights` is how many boxes each track has, shape (tracks,), and `looks` theirs."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Doors:
+    """Where each presence came in and went out, shape (presences, 2), and its size; in pixels."""
+
+    came: npt.NDArray[np.float64]
+    went: npt.NDArray[np.float64]
+    size: npt.NDArray[np.float64]
+
+
+def returns(presences: Presences, found: Ends, weights: npt.NDArray[np.int64], looks: Appearance) -> Returns:
+    """Visits of things, from the ends of tracks, how many boxes each track has, shape (tracks,), and their looks."""
     count = len(presences.begin_us)
-    root = np.sqrt(np.clip(looks, 0, None).astype(np.float64))
     mean = np.zeros((count, BINS))
     np.add.at(mean, presences.of, looks.mean(axis=1) * weights[:, None])
-    sums = np.maximum(mean.sum(axis=1, keepdims=True), 1e-12)
-    means = np.sqrt(mean / sums)
+    means = np.sqrt(mean / np.maximum(mean.sum(axis=1, keepdims=True), 1e-12))
+    first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    order = np.argsort(found.begin_us, kind="stable")
+    first[presences.of[order[::-1]]] = order[::-1]
+    order = np.argsort(found.end_us, kind="stable")
+    last[presences.of[order]] = order
+    doors = _Doors(found.begin[first], found.end[last], found.size[last])
+    root = np.sqrt(np.clip(looks, 0, None).astype(np.float64))
     same = _distance((root[:, 0] * root[:, 1]).sum(axis=1))
-    limit = _limit(presences, means, same)
-    if limit is None:
+    limits = _limits(presences, doors, means)
+    if limits is None:
         return Returns(np.ones(count, np.int64), 0.0)
-    return Returns(_group(presences, means, limit), float((same <= limit).mean()))
+    # More unlike than two halves of one track are no two tracks of one thing.
+    anywhere, there = (min(limit, float(np.quantile(same, 0.95))) for limit in limits)
+    return Returns(_group(presences, doors, means, anywhere, there), float((same <= anywhere).mean()))
 
 
 def _distance(alike: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -63,22 +81,35 @@ def _distance(alike: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.sqrt(np.clip(1 - alike, 1e-9, 1))
 
 
-def _limit(presences: Presences, means: npt.NDArray[np.float64], same: npt.NDArray[np.float64]) -> float | None:
-    """The distance up to which pairs are one thing: hardly ever reached by two. None if nothing can be told."""
-    begins = np.sort(presences.begin_us)
-    apart = int((len(begins) - np.searchsorted(begins, presences.end_us + AWAY_US)).sum())
+def _limits(presences: Presences, doors: _Doors, means: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """The distances up to which pairs are one thing: any pair, and one that comes in where it went out.
+
+    None if nothing can be told.
+    """
     count = len(means)
-    a, b = np.triu_indices(min(count, _CONTROLS), 1)
-    if len(a) < _FEWEST_CONTROLS or not apart:
+    chosen = np.linspace(0, count - 1, min(count, _CONTROLS)).round().astype(int) if count else np.zeros(0, np.int64)
+    a, b = np.triu_indices(len(chosen), 1)
+    if len(a) < _FEWEST_CONTROLS:
         return None
     # Evenly over the recording; the lower quartile and the median do not care for the few pairs that are of one thing.
-    chosen = np.linspace(0, count - 1, min(count, _CONTROLS)).round().astype(int)
     different = np.log(_distance((means[chosen[a]] * means[chosen[b]]).sum(axis=1)))
     middle = float(np.median(different))
     spread = max(float((middle - np.quantile(different, 0.25)) / 0.6745), 1e-6)
-    chance = min(0.5, FALSE_PAIRS / apart)
-    limit = math.exp(middle - _normal_quantile(chance) * spread)
-    return min(limit, float(np.quantile(same, 0.95)))
+    begins = np.sort(presences.begin_us)
+    pairs = int((len(begins) - np.searchsorted(begins, presences.end_us + AWAY_US)).sum())
+    back = sum(int(_back(presences, doors, one, np.arange(count)).sum()) for one in range(count))
+    anywhere, there = (
+        math.exp(middle - _normal_quantile(min(0.5, FALSE_PAIRS / 2 / max(1, these))) * spread)
+        for these in (pairs, back)
+    )
+    return anywhere, max(anywhere, there)
+
+
+def _back(presences: Presences, doors: _Doors, one: int, others: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of the other presences went out where this one came in, some time before."""
+    near = np.linalg.norm(doors.went[others] - doors.came[one], axis=1) <= 2 * doors.size[one]
+    before = presences.end_us[others] + AWAY_US <= presences.begin_us[one]
+    return np.asarray(near & before & presences.left[others] & presences.entered[one])
 
 
 def _normal_quantile(chance: float) -> float:
@@ -90,17 +121,21 @@ def _normal_quantile(chance: float) -> float:
     return high
 
 
-def _group(presences: Presences, means: npt.NDArray[np.float64], limit: float) -> npt.NDArray[np.int64]:
+def _group(
+    presences: Presences, doors: _Doors, means: npt.NDArray[np.float64], anywhere: float, there: float
+) -> npt.NDArray[np.int64]:
     """Visits of each thing: a presence joins the thing that it looks most like and that was not there by then."""
     totals, lengths = np.zeros_like(means), np.ones(len(means))
     last, visits = np.zeros(len(means), np.int64), np.zeros(len(means), np.int64)
     known = 0
     for one in np.argsort(presences.begin_us, kind="stable").tolist():
+        latest = last[:known]
         distance = _distance(totals[:known] @ means[one] / lengths[:known])
-        gone = presences.end_us[last[:known]] + AWAY_US <= presences.begin_us[one]
-        distance[~gone] = 2.0
+        limit = np.where(_back(presences, doors, one, latest), there, anywhere)
+        limit[presences.end_us[latest] + AWAY_US > presences.begin_us[one]] = -1.0
+        distance[distance > limit] = np.inf
         thing = int(distance.argmin()) if known else 0
-        if known and distance[thing] <= limit:
+        if known and distance[thing] < np.inf:
             # Otherwise it may be the rest of a presence whose pieces could not be put together.
             away = presences.begin_us[one] - presences.end_us[last[thing]] > MOST_BRIDGED_US
             visits[thing] += away or (presences.left[last[thing]] and presences.entered[one])

@@ -57,12 +57,12 @@ def fit(durations_s: Durations, cut: Flags, confidence: float) -> tuple[Tail, ..
     """The tails above the thresholds of SHARES, of durations of shape (n,), `cut` where they may have lasted longer.
 
     The pairs of parameters that one tail keeps give with `confidence` a bound of any one of its levels. Thresholds with
-    too few durations above them are left out, but not all: none only without durations.
+    too few whole durations above them are left out; if that is all of them, all durations are one tail.
     """
-    tails = []
+    tails: list[Tail] = []
     order = np.sort(durations_s)
-    for above in sorted({min(len(order), max(FEWEST, round(share * len(order)))) for share in SHARES}):
-        if not above:
+    for above in sorted({*(max(FEWEST, round(share * len(order))) for share in SHARES), len(order)}):
+        if not 0 < above <= len(order) or (above == len(order) and tails):
             continue
         threshold = float(order[-above - 1]) if above < len(order) else 0.0
         over = durations_s > threshold

@@ -1,8 +1,6 @@
 """What a tracker, or a scene's ground truth, says was in view: one box for each object and sampled moment."""
 
 import io
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -10,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from privid.domain.files import write_whole
 
 VERSION = 1
 """Of the file format."""
@@ -90,16 +90,7 @@ def save_tracks(tracks: Tracks, path: Path) -> None:
     content = io.BytesIO()
     values = {field.name: getattr(tracks, field.name) for field in fields(tracks)}
     np.savez_compressed(content, version=np.int64(VERSION), **values)
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    write_whole(path, content.getvalue())
 
 
 def load_tracks(path: Path) -> Tracks:
