@@ -108,7 +108,7 @@ def rate(read: Callable[[], int]) -> tuple[float, float]:
 
 def sealing_rate(folder: Path, rounds: int) -> float:
     """MB per CPU-second of sealing a file of 64 MB."""
-    clear = folder / "clear"
+    clear = folder / "source"
     clear.write_bytes(os.urandom(1 << 20) * 64)
     best = 0.0
     for number in range(rounds):

@@ -21,14 +21,14 @@ class Agreement:
 def compare(catalog: Catalog, store: SegmentStore) -> Agreement:
     """Compare all paths. What killed processes left is removed first, so that only what nobody accounts for is unknown.
 
-    Files that are being published meanwhile are not taken for unknown: the catalog is asked again about each.
-    Raises StoreFailure, OSError, SQLAlchemyError.
+    What this machine publishes meanwhile is not taken for unknown: a name is announced before its file is there, until
+    its row is, and rows are asked for last. Raises StoreFailure, OSError, SQLAlchemyError.
     """
     store.sweep(catalog.known_paths)
     segments = set(_segments(catalog))
     files = set(store.storage.names())
     missing = segments - files
-    unknown = sorted(files - segments)
+    unknown = sorted(files - segments - store.announced())
     unknown_still = set(unknown) - catalog.known_paths(unknown)
     missing_still = catalog.known_paths(sorted(missing))  # retention may have removed some meanwhile
     return Agreement(len(segments), tuple(sorted(missing_still)), tuple(sorted(unknown_still)))

@@ -275,6 +275,11 @@ class SegmentStore:
             raise
         return removed
 
+    def announced(self) -> set[str]:
+        """The names that staging folders of this machine are about to give, or to take away."""
+        with self._locked():
+            return {name for folder in self._incoming.iterdir() for name in _journal(folder)}
+
     def discard(self, paths: Sequence[str], known: Known) -> None:
         """Remove the files with these names, except those in the catalog."""
         kept = known(list(paths))

@@ -222,6 +222,17 @@ def test_half_an_upload_is_ended_and_those_of_others_are_not(tmp_path, key_file,
     assert left == {"video/x/plaza/other.mp4"}
 
 
+def test_what_is_just_being_stored_is_not_taken_for_a_stray(tmp_path, key_file, s3):
+    catalog, store = make("clear disk", tmp_path / "x", key_file, s3)
+    found = []
+    with store.staging() as staging:
+        file = staging.new_file(".mp4")
+        file.write_bytes(b"x")
+        staging.publish({"plaza/a.mp4": file}, lambda: found.append(compare(catalog, store)), catalog.known_paths)
+    assert found[0].unknown == ()
+    assert compare(catalog, store).unknown == ("plaza/a.mp4",)
+
+
 def test_retention_removes_objects_also_those_that_it_could_not_reach(tmp_path, key_file, short_segments):
     clip = write_clip(tmp_path / "a.mp4", 100)
     with s3_server() as server:
