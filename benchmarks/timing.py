@@ -85,7 +85,7 @@ def main() -> int:
     runs = {"slotted, idle": listen(slots, core=core)}
     with load(core):
         runs["slotted, loaded"] = listen(slots, core=core)
-    runs["open, idle"] = listen(slots // 5, "open", core=core)
+    runs["open, idle"] = listen(max(60, slots // 5), "open", core=core)
     for name, heard in runs.items():
         print(shown(name, heard))
     kept = {name: heard for name, heard in runs.items() if name.startswith("slotted")}
