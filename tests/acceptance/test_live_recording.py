@@ -79,7 +79,7 @@ def answer(client: Client, query_id: str) -> float:
     return float(client.result(query_id).tables[0].rows[0][0].value)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_windows_in_the_future_read_what_is_recorded_meanwhile(gate: Gate) -> None:
     begin = int(time.time()) + 6
     end = begin + 6

@@ -119,7 +119,7 @@ def test_eight_cameras_for_ten_minutes(repository, tmp_path):
     assert megabytes < MOST_MB
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_eight_cameras_for_half_a_minute(repository, tmp_path):
     _, megabytes = record_and_compare(repository, tmp_path, 30)
     assert megabytes < MOST_MB

@@ -125,7 +125,7 @@ def status(recorder):
     return json.loads(found) if found else {}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_device_of_200_mb_that_fills(tmp_path, device_of_200_mb, source_disk, started):
     """Retention keeps the recording going, what a query has reserved survives, and the status says so."""
     clip = noise(source_disk / "noise.mp4", seconds=15, fps=100)
@@ -138,7 +138,7 @@ def test_a_device_of_200_mb_that_fills(tmp_path, device_of_200_mb, source_disk, 
     grid = Grid(reserved[0].begin_us, SECOND, SECOND, round((reserved[1].end_us - reserved[0].begin_us) / SECOND))
     query = world.reserve(Charge("gate", (Loss("none", 1000, None, grid),)))
 
-    wait_for(lambda: status(recorder)["retention"]["removed_bytes"] >= 100_000_000, "retention", 120)
+    wait_for(lambda: status(recorder)["retention"]["removed_bytes"] >= 100_000_000, "retention")
     wait_for(lambda: "should have been removed, but unfinished queries need them" in ingest_status(recorder), "status")
     found = status(recorder)
     assert found["retention"]["blocked_bytes"] >= sum(recorder.store.path(s.path).stat().st_size for s in reserved)
@@ -162,7 +162,7 @@ def test_a_device_of_200_mb_that_fills(tmp_path, device_of_200_mb, source_disk, 
     assert (np.diff(frames) > 0).all()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_full_device_without_retention_is_loud_and_recovers(tmp_path, small_disk, started):
     clip = noise(tmp_path / "noise.mp4")
     ballast = small_disk / ".ballast"
@@ -180,6 +180,6 @@ def test_a_full_device_without_retention_is_loud_and_recovers(tmp_path, small_di
     assert "THE DISK IS FULL" in said
     ballast.unlink()
     time.sleep(0.1)
-    wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "recovery", 120)
+    wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "recovery")
     assert recorder.stop() == 0
     assert "disk full" in {gap.reason for gap in recorder.catalog.gaps("gate", 0, 1 << 61)}

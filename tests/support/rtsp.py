@@ -122,7 +122,7 @@ def connects(port):
     return False
 
 
-def wait_for(condition, what, seconds=60):
+def wait_for(condition, what, seconds=150):
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, f"{what}: not after {seconds} s"
@@ -173,7 +173,7 @@ class Recorder:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        status = self.process.wait(60)
+        status = self.process.wait(150)
         self.process = None
         return status
 
