@@ -105,7 +105,7 @@ class Heard:
 
 def chance(right: int, count: int) -> float:
     """How likely so many of `count` bits are right, or more, if nothing is known of them."""
-    return sum(math.comb(count, k) for k in range(right, count + 1)) / 2**count
+    return float(sum(math.comb(count, k) for k in range(right, count + 1)) / 2**count)
 
 
 def _best_rule(values: Sequence[float], bits: Sequence[int]) -> tuple[float, int]:
