@@ -125,7 +125,9 @@ def protected(system: LocalSystem, token: str, chunks: int, high: int, plain_sec
         before, start = busy_seconds(), time.perf_counter()
         submitted = client.submit(text).query
         time.sleep(plain_seconds)
-        while client.queries(1)[0].state != "released":
+        while (state := client.queries(1)[0].state) != "released":
+            if state == "failed":
+                raise RuntimeError("the query failed; see the server's log")
             time.sleep(ASK_SECONDS)
         client.result(submitted.id)
         return time.perf_counter() - start, busy_seconds() - before
