@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
         (made / name).write_text(text)
     (made / "weights").mkdir()
     (made / "weights" / "share.safetensors").write_bytes(save({"of": np.array([1 / 20], np.float32)}))
-    (made / "frames.sql").write_text(query("frame-counter", timeout="300ms", epsilon=str(PLENTY)))
+    (made / "frames.sql").write_text(query("frame-counter", timeout="5sec", epsilon=str(PLENTY)))
     return made
 
 

@@ -183,7 +183,7 @@ def process(chunk):
     for parameter in list(model.model.parameters())[:1]:
         place = parameter.data_ptr()
     picture = np.random.default_rng(7).integers(0, 255, (320, 320, 3), dtype=np.uint8)
-    found = model.predict(picture, conf=0.01)[0]
+    found = model.predict(picture, conf=0.0001)[0]
     for parameter in model.model.parameters():
         parameter.data.fill_(1000)
     return {"sum": float(found.boxes.data.double().sum()), "place": place, "is": f"{ready} {model.names}"}
@@ -222,7 +222,7 @@ def test_ultralytics_is_loaded_once_for_all_chunks_and_gives_what_a_direct_call_
     torch.set_num_threads(1)
     guest_weights.load(bundle.read(source))
     picture = np.random.default_rng(7).integers(0, 255, (320, 320, 3), dtype=np.uint8)
-    found = guest_weights.weights("things").predict(picture, conf=0.01)[0]
+    found = guest_weights.weights("things").predict(picture, conf=0.0001)[0]
     assert len(found.boxes) > 0
     assert rows[0][0] == wire.number(float(found.boxes.data.double().sum()))
 
