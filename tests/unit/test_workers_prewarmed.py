@@ -94,6 +94,19 @@ def test_a_place_is_ready_when_a_process_holds_its_memory(stage: Stage) -> None:
     assert served not in stage.bench._processes
 
 
+def test_a_late_guest_is_no_failure_of_the_model(stage: Stage) -> None:
+    stage.warm(1)
+    for number in range(2, 8):
+        place = stage.bench.place()
+        place.advance()
+        place.handed_over()
+        place.close()
+        stage.bench.hear(set())
+        stage.answer()
+        stage.warm(number)
+    assert stage.bench.take() is not None
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [

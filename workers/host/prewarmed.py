@@ -148,6 +148,10 @@ class Bench:
             process.dead = True
             return
         (process.pidfd,) = reply.fds
+        if process not in self._processes:  # it has been given up in the meantime
+            process.kill()
+            process.close()
+            return
         process.pid = self._pid_of(process.pidfd)
         if self.signature is None:  # measured where it will run, before the first slot does
             self._pin(process.pid, {self._core})
@@ -216,11 +220,11 @@ class Bench:
         return Place(self, self.signature, self._period_ns)
 
     def let_go(self, process: Warm) -> None:
-        """Its guest is gone, and so is it; or it died before it held anything."""
-        if process.attached:
-            self._forget(process)
-        else:
+        """Its guest has no more use for it. That it died before it held anything counts as a failure."""
+        if process.dead and not process.attached:
             self._lost(process, "it died when it was given its memory")
+        else:
+            self._forget(process)
 
     def start(self, process: Warm) -> None:
         """Its guest is told to start: to the same core."""
