@@ -86,6 +86,8 @@ def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[G
             before = untimed[-1][0] if untimed else group.packets[-1] if group.packets else None
             if before is not None and stream.is_timed and _is_repeated(before, packet):
                 continue
+            if not has_picture(stream.codec, bytes(packet), stream.has_lengths):
+                continue  # a source that stops in the middle of a picture leaves parameters without one
             if is_continued(stream.codec, bytes(packet), stream.has_lengths):
                 if untimed:
                     untimed[-1] = (_joined(untimed[-1][0], packet), arrival)
@@ -184,6 +186,18 @@ def is_continued(codec: str, packet: bytes, has_lengths: bool) -> bool:
         if codec == "hevc" and (unit[0] >> 1) & 0x3F < 32:
             return len(unit) > 2 and not unit[2] & 0x80
     return False
+
+
+def has_picture(codec: str, packet: bytes, has_lengths: bool) -> bool:
+    """Whether a packet holds any of a picture, not only parameter sets and messages.
+
+    ITU-T H.264, 7.4.1 (units 1 to 5 are slices) and H.265, 7.4.2.2 (those below 32 are).
+    """
+    if codec == "h264":
+        return any(1 <= unit[0] & 0x1F <= 5 for unit in _units(packet, has_lengths))
+    if codec == "hevc":
+        return any((unit[0] >> 1) & 0x3F < 32 for unit in _units(packet, has_lengths))
+    return True
 
 
 def picture_parameters(codec: str, packet: bytes, has_lengths: bool) -> bytes:

@@ -1,5 +1,6 @@
 """Segment files of a recording: what is written can be read exactly, and so can what a killed recorder left."""
 
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -143,6 +144,31 @@ def test_a_packet_that_comes_twice_is_one_frame(tmp_path):
 
     _, found, _ = gather(clip, before=repeat)
     assert [len(group.packets) for group in found] == [12] * 5
+
+
+@pytest.mark.parametrize(("codec", "header"), [("libx264", 7), ("libx265", 33 << 1)])
+def test_parameters_without_their_picture_are_no_frame(tmp_path, codec, header):
+    """What a source leaves that stops between the two."""
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    clip = write_clip(tmp_path / "a.mp4", FRAMES, codec=codec, gop=12, options=options)
+
+    def stop_short(packets):
+        for packet in packets:
+            last = packet
+            yield packet
+        rest = av.Packet((4).to_bytes(4) + bytes([header, 1, 2, 3]))
+        rest.pts, rest.dts, rest.time_base, rest.is_keyframe = last.pts + 1, last.dts + 1, last.time_base, True
+        yield rest
+        raise SourceFailure("timed out")
+
+    _, found, _ = gather(clip, before=lambda packets: stop_short(whole(packets)))
+    assert sum(len(group.packets) for group in found) == FRAMES
+
+
+def whole(packets):
+    """Packets without the failure at their end."""
+    with suppress(SourceFailure):
+        yield from packets
 
 
 def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path):
