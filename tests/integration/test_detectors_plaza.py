@@ -16,7 +16,7 @@ from workers.detectors import background, coco, counting, engines
 from workers.detectors.fastestdet import FastestDet
 from workers.guest.main import rows_of
 from workers.guest.sdk import chunk_of, use_bundle
-from workers.host.backends import Name
+from workers.host.backends import BACKENDS, Name
 from workers.host.feeder import Slot
 from workers.host.pool import ExecutableSpec, LocalPool
 
@@ -163,6 +163,18 @@ def test_in_the_sandbox_the_rows_are_those_of_a_direct_call(name, tmp_path):
     np.testing.assert_allclose(found, direct(folder, columns, frames), rtol=1e-3, atol=1e-3)
     assert np.any(np.array(found) > 0), found
     assert direct(folder, columns, frames[:0]) in ([[0] * len(columns)], [])  # a gap in the recording
+
+
+@pytest.mark.slow
+@pytest.mark.detectors
+def test_fresh_processes_track_as_well():
+    if missing := BACKENDS["exec"].missing():
+        pytest.skip(missing)
+    frames = plaza()[100:150:2]
+    columns, most = READY["speed"]
+    found = sandboxed(EXAMPLES / "speed", columns, most, frames, "exec")
+    assert found
+    np.testing.assert_allclose(found, direct(EXAMPLES / "speed", columns, frames), rtol=1e-3, atol=1e-3)
 
 
 ONNX_RUNTIME = """
