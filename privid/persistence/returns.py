@@ -3,8 +3,8 @@
 How alike two looks of one thing are, and two of different things, is measured on the video itself: the two halves of
 one track show one thing, and nearly all pairs of presences show two. A pair is taken for one thing only where fewer
 false pairs than FALSE_PAIRS are expected in all of the recording, and for a return only if it was seen to leave and
-come in again or was not seen for long. Where something comes in just where something alike went out, less likeness is
-enough, for there are few such pairs. What is found is a lower bound: tracks under-count returns.
+come in again or was not seen for long. Where something comes in just where something alike was the last to go out, less
+likeness is enough, for there are few such pairs. What is found is a lower bound: tracks under-count returns.
 """
 
 import math
@@ -17,8 +17,8 @@ from privid.persistence.presence import MOST_BRIDGED_US, Ends, Presences
 
 BINS = 64
 """Of a histogram of colours: see `detect.look`."""
-FALSE_PAIRS = 0.1
-"""Half of them where things come back where they went."""
+FALSE_PAIRS, FALSE_BACK = 0.05, 0.25
+"""Expected, anywhere and where things come back where the last one went."""
 AWAY_US = 5_000_000
 """Whoever was not seen for less has not been away: that gap is a tracker's."""
 _CONTROLS = 300
@@ -99,17 +99,21 @@ def _limits(presences: Presences, doors: _Doors, means: npt.NDArray[np.float64])
     pairs = int((len(begins) - np.searchsorted(begins, presences.end_us + AWAY_US)).sum())
     back = sum(int(_back(presences, doors, one, np.arange(count)).sum()) for one in range(count))
     anywhere, there = (
-        math.exp(middle - _normal_quantile(min(0.5, FALSE_PAIRS / 2 / max(1, these))) * spread)
-        for these in (pairs, back)
+        math.exp(middle - _normal_quantile(min(0.5, false / max(1, these))) * spread)
+        for false, these in ((FALSE_PAIRS, pairs), (FALSE_BACK, back))
     )
     return anywhere, max(anywhere, there)
 
 
 def _back(presences: Presences, doors: _Doors, one: int, others: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of the other presences went out where this one came in, some time before."""
+    """Which of the other presences was the last to go out where this one came in; none if they did not see a border."""
     near = np.linalg.norm(doors.went[others] - doors.came[one], axis=1) <= 2 * doors.size[one]
-    before = presences.end_us[others] + AWAY_US <= presences.begin_us[one]
-    return np.asarray(near & before & presences.left[others] & presences.entered[one])
+    near &= presences.end_us[others] + AWAY_US <= presences.begin_us[one]
+    near &= presences.left[others] & presences.entered[one]
+    found = np.zeros(len(others), np.bool_)
+    if near.any():
+        found[np.where(near, presences.end_us[others], -1).argmax()] = True
+    return found
 
 
 def _normal_quantile(chance: float) -> float:
