@@ -1,6 +1,7 @@
 """Estimates on scenes whose truth is known: rho within its bound, K as often as things came, and nobody left out."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,10 +66,8 @@ def test_pieces_are_put_together() -> None:
     made = join(tracks, found, linked, choose_bridge(curve))
     things = len(ground_truth(scene).periods)
     assert len(found.begin_us) > 1.4 * things
-    assert len(made.begin_us) == pytest.approx(things, rel=0.15)
-    assert all(
-        a.presences >= b.presences and a.longest_us <= b.longest_us for a, b in zip(curve, curve[1:], strict=False)
-    )
+    assert things <= len(made.begin_us) < 0.7 * len(found.begin_us)
+    assert all(a.presences >= b.presences and a.longest_us <= b.longest_us for a, b in pairwise(curve))
 
 
 def test_nothing_seen() -> None:
