@@ -87,7 +87,7 @@ def _torch(data: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError):
         return "it is damaged"
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         return "it is compressed, and torch.save stores"
