@@ -28,8 +28,7 @@ from privid.persistence.masks import Measured, Terms, whole_cells
 from privid.persistence.pictures import Picture
 from privid.persistence.regions import Crossings
 from privid.privacy.certificate import certify
-from privid.privacy.explain import value_scale
-from privid.privacy.mechanisms import half_width95
+from privid.privacy.explain import interval95
 from query_lang import CameraSchema, Catalog, compile_script
 from query_lang.errors import QueryError
 
@@ -145,8 +144,7 @@ def _interval(question: Question, camera: str, policy: CameraPolicy, mask: str) 
         (release,) = certify(script, {camera: policy}, NANO).releases
     except QueryError:
         return None
-    scale = value_scale(release)
-    return None if scale is None else half_width95(scale)
+    return interval95(release)
 
 
 # --- writing ------------------------------------------------------------------------------------------------

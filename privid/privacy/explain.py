@@ -132,7 +132,7 @@ def _release(release: ReleaseCertificate) -> dict[str, Any]:
         "epsilon": epsilon(release.epsilon_nano),
         "method": release.method.value,
         "range": None if release.sensitivity.range is None else [float(bound) for bound in release.sensitivity.range],
-        "interval95": None if scale is None else half_width95(scale),
+        "interval95": interval95(release),
         "expected_error": scale,
         "mechanisms": mechanisms(release),
         "sources": [_source(source) for source in release.sources],
@@ -156,6 +156,12 @@ def mechanisms(release: ReleaseCertificate) -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def interval95(release: ReleaseCertificate) -> float | None:
+    """Half the width of a value's 95 % interval; None where the noise on it is not public."""
+    scale = value_scale(release)
+    return None if scale is None else half_width95(scale)
 
 
 def value_scale(release: ReleaseCertificate) -> float | None:

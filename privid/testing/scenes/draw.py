@@ -47,7 +47,8 @@ class Painter:
                 if visit.times_us[0] <= time_us <= visit.times_us[-1]:
                     (box,), (seen,) = scene.boxes(thing, visit, np.array([time_us]))
                     if seen:
-                        shown.append((float(box[3]), thing, box))
+                        exact = box.astype(np.float32).astype(np.float64)  # as the truth has it
+                        shown.append((float(exact[3]), thing, exact))
         for _, thing, box in sorted(shown, key=lambda one: (one[0], one[1].number)):
             left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
             inside = picture[top : math.ceil(box[3]), left : math.ceil(box[2])]  # nothing is drawn outside of the box
