@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 from workers import limits
+from workers.guest.chunk import Colour
 
 MANIFEST = "privid.toml"
 PYTHON, PROGRAM = "executable.py", "executable"
@@ -75,6 +76,7 @@ class Manifest:
     libraries: tuple[str, ...] = ("numpy", "cv2")
     memory_bytes: int = limits.DEFAULT_MEMORY_BYTES
     threads: int = 1
+    colour: Colour = "bgr"
     weights: Mapping[str, Weights] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -91,6 +93,7 @@ class Manifest:
             "libraries": list(self.needs),
             "memory_bytes": self.memory_bytes,
             "threads": self.threads,
+            "colour": self.colour,
             "weights": {name: {"file": w.file, "format": w.format} for name, w in self.weights.items()},
         }
 
@@ -266,7 +269,7 @@ def parse_manifest(text: bytes) -> Manifest:
         document = tomllib.loads(text.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadBundle(f"{MANIFEST}: {error}") from None
-    fields = _Fields("", document, ("entry", "libraries", "memory", "threads", "weights"))
+    fields = _Fields("", document, ("entry", "libraries", "memory", "threads", "colour", "weights"))
     entry = fields.text("entry")
     check_path(entry)
     given = fields.take("weights", dict, {}, 'tables such as [weights.person] with file = "person.onnx"')
@@ -278,6 +281,7 @@ def parse_manifest(text: bytes) -> Manifest:
         libraries=fields.texts("libraries", ("numpy", "cv2")),
         memory_bytes=_memory(fields.take("memory", str, "512 MiB", 'a text such as "512 MiB"')),
         threads=_threads(fields.take("threads", int, 1, "a number such as 1")),
+        colour=_colour(fields.take("colour", str, "bgr", 'a text such as "bgr"')),
         weights=MappingProxyType({name: _weights(name, table) for name, table in given.items()}),
     )
 
@@ -302,6 +306,13 @@ def _threads(count: int) -> int:
     if not 1 <= count <= limits.GUEST_THREADS:
         raise BadBundle(f"{MANIFEST}: threads: {count} is not between 1 and {limits.GUEST_THREADS}")
     return count
+
+
+def _colour(name: str) -> Colour:
+    known = get_args(Colour)
+    if name not in known:
+        raise BadBundle(f"{MANIFEST}: colour: {name!r} is not one of {', '.join(known)}{_hint(name, known)}")
+    return name  # type: ignore[return-value]  # it is one of them
 
 
 def _weights(name: str, table: object) -> Weights:

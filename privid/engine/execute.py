@@ -119,7 +119,7 @@ class Executor:
         backend = backends.choose(policy.isolation, program=spec.is_program).name
         with LocalPool(spec, plan.timing, cores, backend=backend) as pool:
             pool.run(
-                slots(self.video, self.store, self.pictures, process.split, policy, frozenset(missing)),
+                slots(self.video, self.store, self.pictures, process.split, policy, frozenset(missing), spec.colour),
                 len(missing),
                 finished,
                 reserve_turns=_schedule(process, plan, len(missing)).reserve_turns,

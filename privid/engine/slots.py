@@ -11,13 +11,20 @@ from privid.video.pictures import PictureStore
 from privid.video.store import SegmentStore
 from query_lang.logical import Process, SchemaColumn, Split
 from workers import wire
+from workers.guest.chunk import Colour
 from workers.host.feeder import Slot
 
 
 def slots(
-    video: Catalog, store: SegmentStore, pictures: PictureStore, split: Split, policy: CameraPolicy, wanted: Set[int]
+    video: Catalog,
+    store: SegmentStore,
+    pictures: PictureStore,
+    split: Split,
+    policy: CameraPolicy,
+    wanted: Set[int],
+    colour: Colour,
 ) -> Iterator[Slot]:
-    """The wanted slots in order, with their frames. A chunk is decoded once for all its regions.
+    """The wanted slots in order, with their frames in `colour`. A chunk is decoded once for all its regions.
 
     Slot i is region i % n of chunk i // n, where n is the number of regions. Raises what `read_chunks` and `views_of`
     raise.
@@ -36,6 +43,7 @@ def slots(
         views=views_of(split, policy, pictures),
         fps=split.fps,
         resize=split.resize,
+        colour=colour,
     )
     for chunk in found:
         index = chunk.index * len(regions) + chunk.view
@@ -56,6 +64,7 @@ def slots(
             camera=split.camera,
             region=regions[chunk.view],
             fps=float(split.fps or policy.fps),
+            colour=colour,
         )
 
 

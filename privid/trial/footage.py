@@ -16,6 +16,7 @@ from privid.video.chunking import Chunk, chunks
 from privid.video.frames import ChunkFrames, read_chunks
 from privid.video.store import SegmentStore
 from query_lang.logical import Split
+from workers.guest.chunk import Colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,15 @@ class Footage:
         end_us = min(split.end_us, split.begin_us + self.length_us)
         return chunks(split.begin_us, end_us, split.chunk_us, split.chunk_us + split.stride_us)
 
-    def frames(self, split: Split, wanted: tuple[Chunk, ...]) -> Iterator[ChunkFrames]:
+    def frames(self, split: Split, wanted: tuple[Chunk, ...], colour: Colour) -> Iterator[ChunkFrames]:
         """Their frames, exactly as a query's slots get them. Raises BadVideoFile, TimeConflict, OSError."""
         camera = f"from_{split.begin_us}"
         if camera not in {known.name for known in self._catalog.cameras()}:
             self._catalog.add_camera(camera, created_us=0)
             import_file(self._catalog, self._store, self.path, camera, split.begin_us)
-        return read_chunks(self._catalog, self._store, camera, wanted, fps=split.fps, resize=split.resize)
+        return read_chunks(
+            self._catalog, self._store, camera, wanted, fps=split.fps, resize=split.resize, colour=colour
+        )
 
 
 @contextmanager

@@ -70,9 +70,9 @@ def sandboxed(
     counts: dict[int, int] = {}
 
     def slots() -> Iterator[Slot]:
-        for read in footage.frames(process.split, chunks):
+        for read in footage.frames(process.split, chunks, spec.colour):
             counts[read.index] = len(read.times_us)
-            yield slot(process, footage, read)
+            yield slot(process, footage, read, spec.colour)
 
     def finished(index: int, rows: Rows) -> None:
         run = ran.pop(index)
@@ -107,8 +107,9 @@ def plain(
     guest_weights.load(executable)
     guest_model.attach(None if model is None else local(model))
     sources = Sources(executable.sources, executable.manifest.entry)
-    for read in footage.frames(process.split, chunks):
-        taken = slot(process, footage, read)
+    colour = executable.manifest.colour
+    for read in footage.frames(process.split, chunks, colour):
+        taken = slot(process, footage, read, colour)
         view = memoryview(b"")
         if read.memory is not None:
             view = memoryview(mmap.mmap(read.memory.fd, taken.frames_bytes, mmap.MAP_SHARED, mmap.PROT_READ))
@@ -127,8 +128,8 @@ def plain(
         taken.close()
 
 
-def slot(process: Process, footage: Footage, read: ChunkFrames) -> Slot:
-    """The slot that a query would make of a chunk's frames."""
+def slot(process: Process, footage: Footage, read: ChunkFrames, colour: guest_chunk.Colour) -> Slot:
+    """The slot that a query would make of a chunk's frames, which are in `colour`."""
     return Slot(
         index=read.index,
         frames=read.memory,
@@ -142,4 +143,5 @@ def slot(process: Process, footage: Footage, read: ChunkFrames) -> Slot:
         camera=process.split.camera,
         region="",
         fps=float(process.split.fps or footage.fps),
+        colour=colour,
     )

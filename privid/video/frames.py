@@ -16,13 +16,14 @@ from av import VideoFrame
 
 from privid.video.catalog import Catalog, Segment
 from privid.video.chunking import Chunk
-from privid.video.convert import Converter
+from privid.video.convert import BLACK, Converter
 from privid.video.decode import SegmentDecoder
 from privid.video.frame_index import FrameIndex
 from privid.video.memory import FrameBuffer, FramePool
 from privid.video.sampling import choose
 from privid.video.store import SegmentStore
 from privid.video.views import View
+from workers.guest.chunk import Colour
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ _OPEN_SEGMENTS = 4
 class ChunkFrames:
     """The frames of one chunk, as one view shows them; `view` is its position among those asked for.
 
-    `memory` has len(times_us) frames of `height` x `width` x 3 bytes (BGR, uint8), one after the other; the receiver
-    closes it, or gives it back to be used again. None if the chunk has no frames.
+    `memory` has len(times_us) frames of `height` x `width` x 3 bytes (uint8, in the colour asked for), one after
+    the other; the receiver closes it, or gives it back to be used again. None if the chunk has no frames.
     """
 
     index: int
@@ -66,6 +67,7 @@ def read_chunks(
     views: Sequence[View | None] = (None,),
     fps: Fraction | None = None,
     resize: tuple[int, int] | None = None,
+    colour: Colour = "bgr",
     decoder_threads: int = 1,
 ) -> Iterator[ChunkFrames]:
     """Decode chunks one after the other; fastest if they are in the order of time.
@@ -81,7 +83,8 @@ def read_chunks(
     """
     size = resize or catalog.frame_size(camera) or (0, 0)
     outputs = [
-        _Output(view, *(size if resize or view is None else (view.box.width, view.box.height))) for view in views
+        _Output(view, *(size if resize or view is None else (view.box.width, view.box.height)), colour)
+        for view in views
     ]
     reader = _Reader(catalog, store, camera, fps, outputs, decoder_threads)
     try:
@@ -94,10 +97,11 @@ def read_chunks(
 class _Output:
     """Where the frames of one view go."""
 
-    def __init__(self, view: View | None, width: int, height: int) -> None:
+    def __init__(self, view: View | None, width: int, height: int, colour: Colour) -> None:
         self.width = width
         self.height = height
-        self.converter = Converter(width, height, view)
+        self.converter = Converter(width, height, view, colour)
+        self.black = BLACK[colour]
         self._pool = FramePool()  # of its own: views differ in size, and memory is used again for one shape only
 
     def take(self, count: int) -> FrameBuffer:
@@ -174,8 +178,8 @@ class _Reader:
                 for position, frame in self._decoder(part).read(part.positions):
                     self._write(frame, slots.pop(position), buffers)
                 for slot in slots.values():
-                    for buffer in buffers:
-                        buffer.black(slot)
+                    for output, buffer in zip(self._outputs, buffers, strict=True):
+                        buffer.fill(slot, output.black)
                 if slots:
                     _log.warning("%s: %d frames cannot be decoded, black instead", part.segment.path, len(slots))
                 offset += len(part.positions)
@@ -189,7 +193,7 @@ class _Reader:
         for output, buffer in zip(self._outputs, buffers, strict=True):
             shown = output.converter.convert(frame)
             if shown is None:
-                buffer.black(slot)
+                buffer.fill(slot, output.black)
             else:
                 buffer.write(slot, shown)
 

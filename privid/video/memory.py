@@ -16,7 +16,7 @@ class FrameBuffer:
     """Room for `count` frames of `height` x `width` x 3 bytes, one after the other.
 
     `fd` is a memfd of exactly that size, which nobody but this object can write to, resize or unseal; every frame has
-    to be written, by `write` or `black`, before it is handed over. Memory is allocated here, so that running out of it
+    to be written, by `write` or `fill`, before it is handed over. Memory is allocated here, so that running out of it
     is an OSError rather than a SIGBUS later.
     """
 
@@ -36,9 +36,9 @@ class FrameBuffer:
         """Fill one slot from an array (height, at least width * 3) whose rows may be padded."""
         self._pixels()[slot] = plane[:, : self.shape[2]]
 
-    def black(self, slot: int) -> None:
-        """Fill one slot with zeros."""
-        self._pixels()[slot] = 0
+    def fill(self, slot: int, pixel: tuple[int, int, int]) -> None:
+        """Fill one slot with one pixel."""
+        self._pixels()[slot] = np.tile(np.array(pixel, np.uint8), self.shape[2] // 3)
 
     def reuse(self) -> None:
         """Hand the buffer back to be overwritten. Only when no process that could look at it is left."""

@@ -64,10 +64,10 @@ def process(clauses=""):
     return compile_script(text, Names({"plaza": camera})).processes[0]
 
 
-def read(place, clauses, wanted):
+def read(place, clauses, wanted, colour="bgr"):
     catalog, store, pictures = place
     found = []
-    for slot in slots(catalog, store, pictures, process(clauses).split, policy(pictures), frozenset(wanted)):
+    for slot in slots(catalog, store, pictures, process(clauses).split, policy(pictures), frozenset(wanted), colour):
         slot.check()
         assert slot.frames is not None
         with mmap.mmap(slot.frames.fd, 0, prot=mmap.PROT_READ) as view:
@@ -75,6 +75,17 @@ def read(place, clauses, wanted):
         slot.close()
         found.append((slot, pixels))
     return found
+
+
+def test_frames_are_in_the_colour_that_is_asked_for_and_say_so(place):
+    clauses = "WITH MASK bar BY REGION halves"
+    (bgr, before), (rgb, swapped), (yuv, after) = (read(place, clauses, {0}, c)[0] for c in ("bgr", "rgb", "yuv"))
+    assert (bgr.colour, rgb.colour, yuv.colour) == ("bgr", "rgb", "yuv")
+    assert np.array_equal(before[..., ::-1], swapped)
+    hidden = (before == 0).all(axis=(0, 3))
+    assert hidden[:, 70:80].all()
+    assert (after[:, :, 70:80] == (0, 128, 128)).all()
+    assert (after[:, 40:, :60] != (0, 128, 128)).any(axis=-1).all()
 
 
 def test_every_chunk_gives_a_slot_for_each_region(place):
@@ -137,4 +148,4 @@ def test_a_picture_that_is_gone_is_a_failure_of_the_system(place, tmp_path):
     held = policy(pictures)
     (tmp_path / "pictures" / held.masks["bar"].picture).unlink()
     with pytest.raises(StoreFailure, match="restore it"):
-        next(slots(catalog, store, pictures, process("WITH MASK bar").split, held, frozenset({0})))
+        next(slots(catalog, store, pictures, process("WITH MASK bar").split, held, frozenset({0}), "bgr"))

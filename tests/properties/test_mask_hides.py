@@ -10,10 +10,11 @@ from av import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privid.video.convert import Converter
+from privid.video.convert import BLACK, Converter
 from privid.video.views import views
 
 FORMATS = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv440p", "yuv444p", "gray", "gbrp", "yuva420p")
+COLOURS = st.sampled_from(tuple(BLACK))
 DEEP = ("yuv420p10le", "yuv422p12le", "yuv444p16le", "gray10le", "gbrp10le")
 
 
@@ -48,9 +49,9 @@ def with_other_pixels(rng, frame, hidden):
     return other
 
 
-def delivered(frame, view, size=None):
+def delivered(frame, view, size=None, colour="bgr"):
     width, height = size or (view.box.width, view.box.height)
-    plane = Converter(width, height, view).convert(frame)
+    plane = Converter(width, height, view, colour).convert(frame)
     assert plane is not None
     return plane[:, : width * 3].reshape(height, width, 3).copy()
 
@@ -85,9 +86,10 @@ def scenes(draw):
     pixel_format=st.sampled_from(FORMATS + DEEP),
     colour_range=st.sampled_from((0, 1, 2)),
     resize=st.none() | st.tuples(st.integers(2, 90), st.integers(2, 70)),
+    colour=COLOURS,
     seed=st.integers(0, 2**32),
 )
-def test_hidden_pixels_never_matter(scene, pixel_format, colour_range, resize, seed):
+def test_hidden_pixels_never_matter(scene, pixel_format, colour_range, resize, colour, seed):
     width, height, masks, regions = scene
     rng = np.random.default_rng(seed)
     frame = random_frame(rng, width, height, pixel_format)
@@ -105,7 +107,7 @@ def test_hidden_pixels_never_matter(scene, pixel_format, colour_range, resize, s
         assert np.array_equal(view.visible, ~hidden)
         other = with_other_pixels(rng, frame, hidden)
         frame.color_range = other.color_range = colour_range
-        assert np.array_equal(delivered(frame, view, resize), delivered(other, view, resize))
+        assert np.array_equal(delivered(frame, view, resize, colour), delivered(other, view, resize, colour))
 
 
 @settings(max_examples=80, deadline=None)
@@ -113,9 +115,10 @@ def test_hidden_pixels_never_matter(scene, pixel_format, colour_range, resize, s
     scene=scenes(),
     pixel_format=st.sampled_from(FORMATS),
     colour_range=st.sampled_from((0, 1, 2)),
+    colour=COLOURS,
     seed=st.integers(0, 2**32),
 )
-def test_what_is_hidden_is_zero_and_the_rest_is_there(scene, pixel_format, colour_range, seed):
+def test_what_is_hidden_is_black_and_the_rest_is_there(scene, pixel_format, colour_range, colour, seed):
     width, height, masks, regions = scene
     frame = random_frame(np.random.default_rng(seed), width, height, pixel_format)
     for plane in samples(frame):
@@ -125,13 +128,13 @@ def test_what_is_hidden_is_zero_and_the_rest_is_there(scene, pixel_format, colou
         if view is None:
             continue
         box = view.box
-        picture = delivered(frame, view)
+        picture = delivered(frame, view, colour=colour)
         visible = view.visible[box.top : box.bottom, box.left : box.right]
-        assert not picture[~visible].any()
+        assert (picture[~visible] == BLACK[colour]).all()
         inner = np.zeros_like(visible)
         blocks = np.lib.stride_tricks.sliding_window_view(np.pad(view.visible, 1, constant_values=False), (3, 3))
         inner[:] = blocks.all(axis=(2, 3))[box.top : box.bottom, box.left : box.right]
-        assert picture[inner].any(axis=-1).all()
+        assert (picture[inner] != BLACK[colour]).any(axis=-1).all()
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "gray", "gbrp"])
@@ -175,3 +178,15 @@ def test_formats_whose_samples_cannot_be_told_apart_show_nothing(pixel_format):
 def test_frames_of_another_size_show_nothing(size):
     (view,) = views([np.zeros((1, 16, 16), bool)], None)
     assert Converter(16, 16, view).convert(VideoFrame(*size, "yuv420p")) is None
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj422p", "yuv444p", "gray", "gbrp", "yuv420p10le"])
+@pytest.mark.parametrize("colour", ["bgr", "rgb", "yuv"])
+def test_a_hidden_pixel_is_black_in_a_smaller_picture_too(pixel_format, colour):
+    """Where nothing visible has a part in it: black but for what libswscale rounds, one step at most."""
+    mask = np.zeros((1, 64, 96), bool)
+    mask[0, :, 32:] = True
+    (view,) = views([mask], None)
+    shown = delivered(random_frame(np.random.default_rng(3), 96, 64, pixel_format), view, (48, 32), colour)
+    assert np.abs(shown[:, 20:].astype(int) - BLACK[colour]).max() <= 1
+    assert np.abs(shown[:, :12].astype(int) - BLACK[colour]).max() > 30

@@ -58,7 +58,9 @@ def test_a_manifest_says_what_is_needed():
     assert manifest.needs == ("numpy", "cv2", "ultralytics")
     assert (manifest.memory_bytes, manifest.threads) == (2**30, 2)
     assert manifest.weights["person"].input == (1, 3, 320, 320)
-    assert bundle.parse_manifest(MANIFEST) == bundle.Manifest("main.py")
+    assert bundle.parse_manifest(MANIFEST) == bundle.Manifest("main.py", colour="bgr")
+    asked = bundle.parse_manifest(MANIFEST + b'colour = "yuv"\n')
+    assert (asked.colour, asked.document(program=False)["colour"]) == ("yuv", "yuv")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,10 @@ def test_a_manifest_says_what_is_needed():
         ('entry = "main.py"\nmemory = "1 KiB"', "at least"),
         ('entry = "main.py"\nthreads = 0', "threads: 0 is not between 1 and 64"),
         ('entry = "main.py"\nthreads = true', "threads: write a number"),
+        ('entry = "main.py"\ncolour = 3', "colour: write a text"),
+        ('entry = "main.py"\ncolour = "grey"', "colour: 'grey' is not one of bgr, rgb, yuv"),
+        ('entry = "main.py"\ncolour = "rbg"', "not one of bgr, rgb, yuv; did you mean '"),
+        ('entry = "main.py"\ncolor = "rgb"', "unknown key color; did you mean 'colour'?"),
         ('entry = "../main.py"', "no path of a bundle"),
         ('entry = "/etc/passwd"', "no path of a bundle"),
         ('entry = "main.py"\nweights = 1', "weights: write tables"),

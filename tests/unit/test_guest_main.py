@@ -7,6 +7,7 @@ import pytest
 
 from workers import wire
 from workers.guest import chunk, main, modules, sdk
+from workers.host import feeder
 
 TABLE = wire.TableSpec((wire.ColumnSpec("n", "NUMBER", 0), wire.ColumnSpec("s", "STRING", "-")), 3)
 
@@ -65,6 +66,14 @@ def test_a_chunk_is_what_the_host_packed() -> None:
     assert given.times_us.dtype == np.int64
     assert given.times_us.tolist() == [10, 11, 12]
     assert (given.camera, given.region, given.start_us, given.end_us, given.fps) == ("c", "r", 10, 20, 2.5)
+
+
+def test_a_chunk_says_what_its_frames_are_in() -> None:
+    slot = feeder.Slot(0, None, 0, 2, 4, 3, (), 10, 20, "c", "r", 2.5, "yuv")
+    assert chunk.unpack(slot.facts, memoryview(b"")).colour == "yuv"
+    assert make_chunk(1).colour == "bgr"
+    frames = np.zeros((1, 2, 4, 3), np.uint8)
+    assert (sdk.chunk_of(frames).colour, sdk.chunk_of(frames, colour="rgb").colour) == ("bgr", "rgb")
 
 
 def test_a_chunk_may_have_no_frames() -> None:

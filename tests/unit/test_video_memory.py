@@ -15,7 +15,7 @@ def sealed():
     padded = np.full((2, 32), 200, np.uint8)
     padded[:, :15] = np.arange(30, dtype=np.uint8).reshape(2, 15)
     buffer.write(0, padded)
-    buffer.black(1)
+    buffer.fill(1, (0, 128, 7))
     buffer.write(2, np.full((2, 15), 7, np.uint8))
     yield buffer.fd
     buffer.close()
@@ -26,10 +26,10 @@ def content(fd):
         return np.frombuffer(view[:], np.uint8).reshape(3, 30)
 
 
-def test_frames_lie_one_after_the_other_without_padding_and_some_are_black(sealed):
+def test_frames_lie_one_after_the_other_without_padding_and_some_have_one_pixel_throughout(sealed):
     frames = content(sealed)
     assert frames[0].tolist() == list(range(30))
-    assert not frames[1].any()
+    assert frames[1].tolist() == [0, 128, 7] * 10
     assert (frames[2] == 7).all()
 
 

@@ -3,13 +3,16 @@
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Colour = Literal["bgr", "rgb", "yuv"]
+"""What the three bytes of a pixel are, in their order."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -19,7 +22,8 @@ class Chunk:
     """The input of `process(chunk)`: the frames of one chunk and public facts about it.
 
     `start_us`, `end_us` are the chunk's bounds in microseconds UTC, half-open. `width` and `height` are the size of
-    every frame, `fps` the rate at which frames were chosen. There may be no frames at all.
+    every frame, `fps` the rate at which frames were chosen, `colour` what the bundle's manifest asks for. There may be
+    no frames at all.
     """
 
     camera: str
@@ -33,10 +37,11 @@ class Chunk:
     frame_count: int
     _frames: memoryview
     _times: bytes
+    colour: Colour = field(default="bgr", kw_only=True)
 
     @cached_property
     def frames(self) -> "NDArray[np.uint8]":
-        """All frames: shape (n, height, width, channels), uint8, BGR, read-only, not copied."""
+        """All frames: shape (n, height, width, channels), uint8, in `colour`, read-only, not copied."""
         import numpy as np
 
         shape = (self.frame_count, self.height, self.width, self.channels)

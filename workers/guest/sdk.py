@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers import bundle
 from workers.guest import weights as _weights
-from workers.guest.chunk import Chunk
+from workers.guest.chunk import Chunk, Colour
 from workers.guest.model import infer
 
 if TYPE_CHECKING:
@@ -61,8 +61,12 @@ def chunk_of(
     start_us: int = 0,
     camera: str = "camera",
     region: str = "",
+    colour: Colour = "bgr",
 ) -> Chunk:
-    """For tests: a chunk of frames of your own, shape (n, height, width, channels), uint8, `fps` of them a second."""
+    """For tests: a chunk of frames of your own, shape (n, height, width, channels), uint8, `fps` of them a second.
+
+    They are taken as they are; `colour` is what `chunk.colour` says.
+    """
     import numpy as np
 
     count, height, width, channels = frames.shape
@@ -79,4 +83,5 @@ def chunk_of(
         frame_count=count,
         _frames=memoryview(frames.tobytes()),
         _times=times.tobytes(),
+        colour=colour,
     )

@@ -48,6 +48,7 @@ class Slot:
     camera: str
     region: str
     fps: float
+    colour: chunk.Colour = "bgr"
 
     @property
     def frames_bytes(self) -> int:
@@ -67,6 +68,7 @@ class Slot:
             "height": self.height,
             "channels": self.channels,
             "frame_count": self.frame_count,
+            "colour": self.colour,
         }
         return chunk.pack(fields, self.times_us)
 

@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Literal
 
 from workers import bundle, limits, wire
+from workers.guest.chunk import Colour
 from workers.host import backends, cgroups, channel, launcher, models, prewarmed, profile, seccomp, warden
 from workers.host.errors import ExecutableRefused, SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
@@ -60,8 +61,8 @@ AS_DECLARED: tuple[str, ...] = ("*",)
 class ExecutableSpec:
     """What runs in every slot of one PROCESS: `source` is a Python file, a program or a bundle (`workers.bundle`).
 
-    `libraries` and `memory_bytes` are those of its manifest unless others are given. `model` is what its guests may
-    call; a program has none. Raises ValueError.
+    `libraries` and `memory_bytes` are those of its manifest unless others are given, and `colour` is what its slots'
+    frames have to be in. `model` is what its guests may call; a program has none. Raises ValueError.
     """
 
     sha256: str
@@ -72,6 +73,7 @@ class ExecutableSpec:
     memory_bytes: int = 0
     model: ModelSpec | None = None
     is_program: bool = field(init=False)
+    colour: Colour = field(init=False)
     weights_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class ExecutableSpec:
             "libraries": manifest.needs if self.libraries is AS_DECLARED else self.libraries,
             "memory_bytes": self.memory_bytes or manifest.memory_bytes,
             "is_program": executable.is_program,
+            "colour": manifest.colour,
             "weights_bytes": sum(len(executable.files[weights.file]) for weights in manifest.weights.values()),
         }
         for name, value in found.items():
