@@ -193,6 +193,7 @@ def tables_of_a_video(folder: Path, *, event: bool) -> Tables:
             pictures=PictureStore(home.pictures),
             lanes=Lanes((), (0,)),
             clock=lambda: START,
+            device="cpu",
         )
         executor.run("audit", plan, START, threading.Event())
     return seen
