@@ -21,12 +21,14 @@ import numpy.typing as npt
 from privid.domain.units import SECOND
 from privid.persistence.cells import Grid, Mask, Stays, dwell, periods, spread
 
-TILE = 8
+TILE = 4
 """Cells of a side of the index's tiles: smaller ones find fewer stays in vain, and take more memory."""
 ROOM = 200
 """An exchange may mask so many cells more than are allowed, before it shows others again."""
 WORK = 600
 """So many cells are looked at again, in all, for one exchange: on a large grid that leaves only the best first cell."""
+EFFORT = 40_000
+"""So many cells are looked at again, in all, to improve one mask; beyond that, minutes gain tenths of a second."""
 _UNIT = 1000
 """A microsecond of presence in so many parts, so that shares are whole numbers and sums of them are exact."""
 
@@ -147,6 +149,7 @@ class Showing:
         self.masked = np.zeros(grid.rows * grid.columns, np.bool_)
         self.left = found.shown(np.zeros((grid.rows, grid.columns), np.bool_))
         self._tiles = _tiles(found)
+        self._witness = np.full(len(self.masked), -1, np.int32)
         self._longest = np.zeros(len(found.objects), np.int64)
         shown = periods(found, self.left > 0, self._bridge_us)
         np.maximum.at(self._longest, shown.owner, shown.end_us - shown.start_us)
@@ -192,25 +195,52 @@ class Showing:
         self._again(touched[self.left[touched] == 1])
 
     def would_show(self, cell: int, most_us: int) -> bool:
-        """Whether some period would be longer than `most_us` if a masked cell showed again."""
-        touched = self._touching(cell)
+        """Whether some period would be longer than `most_us` if a masked cell showed again.
+
+        The object that it was for the last time is asked first: mostly it is the same one again.
+        """
+        witness = self._witness[cell]
+        if witness >= 0:
+            own = np.arange(self.found.first[witness], self.found.first[witness + 1])
+            if self._longest_with(self._covering(own, cell))[0] > most_us:
+                return True
+        longest, self._witness[cell] = self._longest_with(self._touching(cell))
+        return longest > most_us
+
+    def _longest_with(self, touched: npt.NDArray[np.int64]) -> tuple[int, int]:
+        """The longest period of all objects some of whose hidden stays, of these, showed; and whose. Else 0 and -1."""
+        found = self.found
         back = touched[self.left[touched] == 0]
+        if not len(back):
+            return 0, -1
+        owners = np.unique(found.owner[back])
+        begin, count = found.first[owners], found.first[owners + 1] - found.first[owners]
+        theirs = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
         self.left[back] = 1
-        try:
-            return any(self._longest_of(owner) > most_us for owner in np.unique(self.found.owner[back]))
-        finally:
-            self.left[back] = 0
+        visible = theirs[self.left[theirs] > 0]
+        self.left[back] = 0
+        first, last = self._divided(visible)
+        lengths = found.end_us[visible[last]] - found.start_us[visible[first]]
+        longest = int(np.argmax(lengths))
+        return int(lengths[longest]), int(found.owner[visible[first[longest]]])
 
     def _touching(self, cell: int) -> npt.NDArray[np.int64]:
+        columns = self.found.grid.columns
+        row, column = divmod(cell, columns)
+        near = self._tiles[row // TILE * (-(-columns // TILE)) + column // TILE]
+        return self._covering(near, cell)
+
+    def _covering(self, near: npt.NDArray[np.signedinteger], cell: int) -> npt.NDArray[np.int64]:
+        """Those of some stays that touch a cell."""
         found = self.found
         row, column = divmod(cell, found.grid.columns)
-        near = self._tiles[row // TILE * (-(-found.grid.columns // TILE)) + column // TILE]
-        return near[
+        touching = (
             (found.left[near] <= column)
             & (column < found.right[near])
             & (found.top[near] <= row)
             & (row < found.bottom[near])
-        ].astype(np.int64)
+        )
+        return np.asarray(near[touching], np.int64)
 
     def _again(self, changed: npt.NDArray[np.int64]) -> None:
         for owner in np.unique(self.found.owner[changed]):
@@ -225,9 +255,13 @@ class Showing:
 
     def _periods(self, owner: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """An object's visible stays, and the positions among them of the first and last of each of its periods."""
-        found = self.found
-        begin, end = found.first[owner], found.first[owner + 1]
+        begin, end = self.found.first[owner], self.found.first[owner + 1]
         visible = np.flatnonzero(self.left[begin:end]) + begin
+        return visible, *self._divided(visible)
+
+    def _divided(self, visible: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The positions among visible stays, of whole objects, of the first and last of each period."""
+        found = self.found
         ahead, behind = visible[1:], visible[:-1]
         breaks = np.flatnonzero(
             (found.start_us[ahead] - found.end_us[behind] > self._bridge_us)
@@ -235,7 +269,7 @@ class Showing:
         )
         edge = len(visible) - 1
         first = np.concatenate(([0], breaks + 1)) if edge >= 0 else breaks
-        return visible, first, np.concatenate((breaks, [edge])) if edge >= 0 else breaks
+        return first, np.concatenate((breaks, [edge])) if edge >= 0 else breaks
 
 
 def _tiles(found: Stays) -> list[npt.NDArray[np.int32]]:
@@ -263,15 +297,16 @@ def improved(found: Stays, mask: Mask, budget: int, bridge_us: int = 0) -> Mask:
     An order of cells never takes back what later cells made superfluous. Here cells are added until the longest period
     is shorter, and then all are shown again that are not needed for that, those first that the least time is spent in;
     as long as that takes at most `budget` cells. The first cell added is the best one, or, while that is cheap,
-    any other of the longest period.
+    any other of the longest period. It ends when none helps, or after EFFORT.
     """
     state = Showing(found, bridge_us)
     for cell in np.flatnonzero(mask):
         state.mask(int(cell))
     held = dwell(found).ravel()
     _prune(state, held, state.longest_us)
-    while state.longest_us and _exchange(state, held, budget):
-        pass
+    looked_at = 0
+    while state.longest_us and looked_at < EFFORT and _exchange(state, held, budget):
+        looked_at += int(state.masked.sum())
     return state.masked.reshape(mask.shape)
 
 
