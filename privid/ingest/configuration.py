@@ -3,14 +3,14 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from privid.domain.units import SECOND
 from privid.ingest.errors import BadRecording
-from privid.ingest.live import Source
+from privid.ingest.live import Encoding, Source
 from privid.ingest.retention import Limits, Policy
 from privid.video.catalog import Camera, Catalog
 from query_lang.units import parse_duration
@@ -18,7 +18,8 @@ from query_lang.units import parse_duration
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _GENERAL = {"segment", "max_size", "min_free", "cameras"}
-_CAMERA = {"url", "username", "password_file", "transport", "timeout", "keep", "max_size", "settled"}
+_ENCODING = {"reencode", "key_frames", "quantiser"}
+_CAMERA = {"url", "username", "password_file", "transport", "timeout", "keep", "max_size", "settled", *_ENCODING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,31 @@ def _source(camera: Camera, section: Mapping[str, Any], where: str, file: Path |
     if not SECOND <= timeout_us <= 120 * SECOND:
         raise BadRecording(f"{where}: timeout must be 1s to 2m")
     try:
-        return Source.of(url, "udp" if transport == "udp" else "tcp", timeout_us / SECOND)
+        source = Source.of(url, "udp" if transport == "udp" else "tcp", timeout_us / SECOND)
     except BadRecording as error:
         raise BadRecording(f"{where}: {error}") from None
+    return replace(source, encoding=_encoding(section, source, where))
+
+
+def _encoding(section: Mapping[str, Any], source: Source, where: str) -> Encoding | None:
+    codec = _text(section, "reencode", where)
+    if codec is None:
+        for name in sorted(_ENCODING & section.keys()):
+            raise BadRecording(f'{where}: {name} goes with reencode = "h264"')
+        return None
+    if codec != "h264":
+        raise BadRecording(f"{where}: reencode is h264, or left out to keep the video as it comes")
+    if source.kind == "folder":
+        raise BadRecording(
+            f"{where}: reencode is for live video; convert the files before they are put into the folder"
+        )
+    key_frame_us = _duration(section, "key_frames", where) or Encoding().key_frame_us
+    if not SECOND // 2 <= key_frame_us <= 30 * SECOND:
+        raise BadRecording(f"{where}: key_frames must be 500ms to 30s")
+    quantiser = section.get("quantiser", Encoding().quantiser)
+    if type(quantiser) is not int or not 1 <= quantiser <= 51:
+        raise BadRecording(f"{where}: quantiser is a number from 1 (finest) to 51")
+    return Encoding(key_frame_us, quantiser)
 
 
 def _text(section: Mapping[str, Any], name: str, where: str) -> str | None:

@@ -20,7 +20,7 @@ from av.error import FFmpegError
 
 from privid.ingest.errors import SourceFailure
 from privid.ingest.groups import Group
-from privid.ingest.live import LiveStream
+from privid.ingest.live import VideoSource
 from privid.video.decode import READ_OPTIONS
 from privid.video.frame_index import FrameIndex
 
@@ -58,7 +58,7 @@ class Finished:
 class SegmentWriter:
     """One segment file while it grows. Raises OSError; then the file is as it was before the call."""
 
-    def __init__(self, folder: Path, stream: LiveStream, begin_us: int, delay_us: int) -> None:
+    def __init__(self, folder: Path, stream: VideoSource, begin_us: int, delay_us: int) -> None:
         self.begin_us = begin_us
         self.delay_us = delay_us
         self.file = folder / f"{begin_us}{SUFFIX}"
@@ -167,7 +167,7 @@ def _index(begin_us: int, times: Integers, ticks: Integers, entries_us: list[int
     return FrameIndex(times, ticks, positions.astype(np.int64), entry_ticks)
 
 
-def _mux(group: Group, shown_us: list[int], stream: LiveStream, delay_us: int) -> bytes:
+def _mux(group: Group, shown_us: list[int], stream: VideoSource, delay_us: int) -> bytes:
     """A group as a file of its own: a header and one fragment."""
     buffer = io.BytesIO()
     try:

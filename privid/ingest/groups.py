@@ -11,7 +11,7 @@ import numpy.typing as npt
 from privid.domain.units import SECOND
 from privid.ingest.clock import WallClock
 from privid.ingest.errors import SourceFailure
-from privid.ingest.live import LiveStream
+from privid.ingest.live import VideoSource
 
 Integers = npt.NDArray[np.int64]
 VideoPacket = Any
@@ -70,7 +70,7 @@ class Group:
         return found
 
 
-def groups(stream: LiveStream, clock: WallClock, arrived: Arrived) -> Iterator[Group | SourceFailure]:
+def groups(stream: VideoSource, clock: WallClock, arrived: Arrived) -> Iterator[Group | SourceFailure]:
     """Groups as they become complete; at the end the one that was not, and why the source ended.
 
     What has arrived before the first key frame is dropped. Timestamps inside a group are all different, and those of
@@ -140,7 +140,7 @@ def _joined(first: VideoPacket, second: VideoPacket) -> VideoPacket:
 class _Stamps:
     """The time of each packet by the camera, in microseconds."""
 
-    def __init__(self, stream: LiveStream) -> None:
+    def __init__(self, stream: VideoSource) -> None:
         self._stream = stream
         self._used: set[int] = set()
         self._last: int | None = None

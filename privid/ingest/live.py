@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import av
@@ -43,13 +43,25 @@ def redacted(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a source's pictures are coded again: H.264 with a key frame at least so often, and a fixed quantiser."""
+
+    key_frame_us: int = 2 * SECOND
+    quantiser: int = 23
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Where a camera's video comes from. Seconds for waiting; the address is kept out of every representation."""
+    """Where a camera's video comes from. Seconds for waiting; the address is kept out of every representation.
+
+    With an `encoding` its pictures are not recorded as they come (see `privid.ingest.reencode`).
+    """
 
     kind: Kind
     url: str = field(repr=False)
     transport: Transport = "tcp"
     timeout_seconds: float = 5.0
+    encoding: Encoding | None = None
 
     @classmethod
     def of(cls, url: str, transport: Transport = "tcp", timeout_seconds: float = 5.0) -> "Source":
@@ -75,6 +87,46 @@ class Source:
         return cls(kind, str(path), transport, timeout_seconds)
 
 
+class VideoSource(Protocol):
+    """Packets to record, and what is known of all of them.
+
+    `stream` is what a file that takes them is made after. `frame_us` is how long a picture is shown, nominally; with
+    `has_lengths` the units of a packet have their lengths before them, else start codes; not `is_timed` if only the
+    arrival of a packet tells its time.
+    """
+
+    @property
+    def stream(self) -> av.VideoStream:
+        """The stream that the packets belong to."""
+
+    @property
+    def codec(self) -> str:
+        """One of CODECS."""
+
+    @property
+    def width(self) -> int:
+        """Of the pictures."""
+
+    @property
+    def height(self) -> int:
+        """Of the pictures."""
+
+    @property
+    def frame_us(self) -> int:
+        """Microseconds."""
+
+    @property
+    def has_lengths(self) -> bool:
+        """See above."""
+
+    @property
+    def is_timed(self) -> bool:
+        """See above."""
+
+    def packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
+        """Packets as they come, until the source fails. Raises SourceFailure, always at the end."""
+
+
 class LiveStream:
     """An open source. A context manager; `container` is closed at its end."""
 
@@ -88,7 +140,7 @@ class LiveStream:
         self.codec = {"libdav1d": "av1", "libvpx-vp9": "vp9"}.get(
             self.stream.codec_context.name, self.stream.codec_context.name
         )
-        if self.codec not in CODECS:
+        if self.codec not in CODECS and source.encoding is None:
             raise SourceFailure("unsupported", f"{self.codec}: set the camera to H.264, H.265 or MJPEG")
         self.width, self.height = self.stream.codec_context.width, self.stream.codec_context.height
         if not self.width or not self.height:

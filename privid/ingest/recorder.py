@@ -6,6 +6,7 @@ the others but the disk and the database, which a second thread writes (see `pri
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -19,9 +20,10 @@ from privid.ingest.backoff import Backoff
 from privid.ingest.clock import WallClock
 from privid.ingest.errors import SourceFailure
 from privid.ingest.fragments import salvage
-from privid.ingest.live import Open, Source, open_live
+from privid.ingest.live import Open, Source, VideoSource, open_live
 from privid.ingest.outage import Outage
 from privid.ingest.publisher import Publisher, unfinished
+from privid.ingest.reencode import Reencoded
 from privid.ingest.run import DISK_FULL, STOPPED, Run, Station
 from privid.ingest.state import CameraState
 from privid.video.catalog import Catalog, Gap
@@ -124,7 +126,10 @@ class Recorder:
         try:
             if not self._has_room():
                 raise SourceFailure(DISK_FULL)
-            with open_live(self._source, recording.open_container) as stream:
+            with ExitStack() as held:
+                stream: VideoSource = held.enter_context(open_live(self._source, recording.open_container))
+                if self._source.encoding is not None:
+                    stream = held.enter_context(Reencoded(stream, self._source.encoding))
                 state.connections += 1
                 run = Run(station, stream)
                 run.record()

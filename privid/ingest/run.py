@@ -13,7 +13,7 @@ from privid.ingest.clock import Timeline, WallClock
 from privid.ingest.errors import SourceFailure
 from privid.ingest.fragments import SegmentWriter
 from privid.ingest.groups import Group, groups
-from privid.ingest.live import LiveStream
+from privid.ingest.live import VideoSource
 from privid.ingest.outage import Outage
 from privid.ingest.publisher import Publisher
 from privid.ingest.state import CameraState
@@ -47,7 +47,7 @@ class Station:
 class Run:
     """What one connection delivers without a break."""
 
-    def __init__(self, station: Station, stream: LiveStream) -> None:
+    def __init__(self, station: Station, stream: VideoSource) -> None:
         self._station = station
         self._stream = stream
         self._timeline = Timeline(station.floor_us)

@@ -7,7 +7,7 @@ from privid.domain.units import SECOND
 from privid.ingest.configuration import load
 from privid.ingest.errors import BadRecording, BadVideoFile
 from privid.ingest.folder import time_in_name
-from privid.ingest.live import Source, redacted
+from privid.ingest.live import Encoding, Source, redacted
 from privid.video.catalog import Catalog
 
 
@@ -61,6 +61,16 @@ settled = "30s"
     assert load(catalog, file) == found
 
 
+def test_video_is_coded_again_only_where_the_file_says_so(catalog, tmp_path):
+    file = tmp_path / "ingest.toml"
+    file.write_text('[cameras.yard]\nurl = "rtsp://host/2"\nreencode = "h264"\n')
+    found = load(catalog, file).sources
+    assert found["gate"].encoding is None
+    assert found["yard"].encoding == Encoding(2 * SECOND, 23)
+    file.write_text('[cameras.gate]\nreencode = "h264"\nkey_frames = "1s"\nquantiser = 30\n')
+    assert load(catalog, file).sources["gate"].encoding == Encoding(SECOND, 30)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -73,6 +83,14 @@ settled = "30s"
         ('[cameras.gate]\nmax_size = "many"', "max_size is a size"),
         ('[cameras.gate]\ntransport = "carrier pigeon"', "transport is tcp or udp"),
         ('[cameras.gate]\ntimeout = "1h"', "timeout must be"),
+        ("[cameras.gate]\nreencode = true", "reencode is text in quotes"),
+        ('[cameras.gate]\nreencode = "av1"', "reencode is h264, or left out"),
+        ('[cameras.gate]\nkey_frames = "1s"', 'key_frames goes with reencode = "h264"'),
+        ("[cameras.gate]\nquantiser = 20", 'quantiser goes with reencode = "h264"'),
+        ('[cameras.gate]\nreencode = "h264"\nkey_frames = "5m"', "key_frames must be 500ms to 30s"),
+        ('[cameras.gate]\nreencode = "h264"\nquantiser = 0', "quantiser is a number from 1"),
+        ('[cameras.gate]\nreencode = "h264"\nquantiser = "23"', "quantiser is a number from 1"),
+        ('[cameras.clips]\nurl = "/"\nreencode = "h264"', "reencode is for live video"),
         ('segment = "1h"', "segment must be"),
         ('[cameras.gate]\nusername = "x"', "go together"),
         ('[cameras.gate]\nusername = "x"\npassword_file = "nothing"', "cannot read the password"),
