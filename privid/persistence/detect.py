@@ -76,7 +76,8 @@ class Motion:
         # Clouds and exposure change all pixels alike: brought back by the ratio of the medians.
         gain = float(np.median(self._background[::8, ::8]) + 1) / float(np.median(smooth[::8, ::8]) + 1)
         level = cv2.convertScaleAbs(smooth, alpha=gain)
-        differs = cv2.absdiff(level, self._background).max(axis=2)
+        blue, green, red = cv2.split(cv2.absdiff(level, self._background))
+        differs = cv2.max(cv2.max(blue, green), red)
         moving = (differs > self._contrast).astype(np.uint8)
         side = max(3, frame.shape[0] // 60)
         joined = cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))

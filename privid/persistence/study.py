@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from privid.domain.units import SECOND
 from privid.persistence.cache import load_detections, save_detections
 from privid.persistence.detect import Detections, Detector, detect, new_tracker
-from privid.persistence.returns import BINS, Appearance
+from privid.persistence.returns import BINS, PARTS, Appearance
 from privid.persistence.tracks import Tracks
 from privid.video.catalog import Catalog
 from privid.video.chunking import Chunk, chunks
@@ -159,15 +160,15 @@ def track(
     number = np.array(numbers, np.int32)
     order = np.lexsort((everything[row], number))
     tracks = Tracks(number, everything[row], x0, y0, x1, y1, scores[row], *size, *window, step)
-    return tracks, _halves(tracks, looks[row[order]])
+    return tracks, _parts(tracks, looks[row[order]])
 
 
-def _halves(tracks: Tracks, looks: npt.NDArray[np.uint8]) -> Appearance:
-    """Mean histograms of the first half of each track and of the second; `looks` in the order of the tracks' rows."""
-    made = np.zeros((len(tracks.spans()[0]), 2, BINS), np.float32)
+def _parts(tracks: Tracks, looks: npt.NDArray[np.uint8]) -> Appearance:
+    """Mean histograms of the parts of each track; `looks` in the order of the tracks' rows."""
+    made = np.zeros((len(tracks.spans()[0]), PARTS, BINS), np.float32)
     for one, (_, rows) in enumerate(tracks.each()):
-        middle = (rows.start + rows.stop) // 2
-        for half, part in enumerate((looks[rows.start : max(middle, rows.start + 1)], looks[middle : rows.stop])):
-            mean = part.mean(axis=0)
-            made[one, half] = mean / max(float(mean.sum()), 1.0)
+        ends = np.linspace(rows.start, rows.stop, PARTS + 1).astype(int)
+        for part, (begin, end) in enumerate(pairwise(ends.tolist())):
+            mean = looks[begin : max(end, begin + 1)].mean(axis=0)
+            made[one, part] = mean / max(float(mean.sum()), 1.0)
     return made

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privid.domain.units import SECOND
-from privid.persistence.returns import BINS, Appearance
+from privid.persistence.returns import BINS, PARTS, Appearance
 from privid.persistence.tracks import Tracks
 from privid.testing.scenes.model import Scene
 from privid.testing.scenes.truth import true_tracks
@@ -47,12 +47,13 @@ def observe(scene: Scene, noise: DetectorNoise, seed: int, sample_us: int = 200_
         for piece in np.split(seen, np.flatnonzero(broken) + 1):
             if len(piece) > 1:  # a tracker wants to see a thing twice
                 track[piece] = len(looks)
-                looks.append((1 - noise.look) * look + noise.look * random.dirichlet(np.full(BINS, 0.5), 2))
+                halves = (1 - noise.look) * look + noise.look * random.dirichlet(np.full(BINS, 0.5), 2)
+                looks.append(np.repeat(halves, PARTS // 2, axis=0))
     size = np.stack([true.x1 - true.x0, true.y1 - true.y0] * 2, axis=1)
     shake: npt.NDArray[np.float64] = random.normal(0, noise.jitter, size.shape) * size
     x0, y0, x1, y1 = shake.astype(np.float32).T
     found = replace(true, track=track, x0=true.x0 + x0, y0=true.y0 + y0, x1=true.x1 + x1, y1=true.y1 + y1)
-    return found.where(found.track >= 0), np.array(looks, np.float32).reshape(-1, 2, BINS)
+    return found.where(found.track >= 0), np.array(looks, np.float32).reshape(-1, PARTS, BINS)
 
 
 def _seen(random: np.random.Generator, moments: int, noise: DetectorNoise, sample_us: int) -> npt.NDArray[np.bool_]:
