@@ -50,6 +50,11 @@ class Finished:
     end_reason: str
     offset_us: int | None
 
+    @property
+    def last_frame_us(self) -> int:
+        """How long the last frame is shown."""
+        return self.end_us - int(self.index.times_us[-1])
+
     def ending_at(self, end_us: int) -> "Finished":
         """The same, with its last frame shown until then."""
         return replace(self, end_us=end_us)

@@ -93,7 +93,8 @@ class Recorder:
             if found is None:
                 file.unlink()
                 continue
-            if follower is not None and int(follower.stem) < found.end_us:
+            # Within a frame of where this file seems to end the next one goes on with the same run: times are slewed.
+            if follower is not None and int(follower.stem) < found.end_us + found.last_frame_us:
                 found = found.ending_at(int(follower.stem))
             _log.warning("saved from a recording cut off", camera=state.camera, frames=len(found.index))
             if 0 < max(ends) < int(file.stem):  # killed before what is missing in between was entered to its end

@@ -1,6 +1,7 @@
 """A recorder against a camera that does whatever a test says: what is recorded, what is missing, and why."""
 
 import errno
+import shutil
 import threading
 import time
 from fractions import Fraction
@@ -179,6 +180,23 @@ def test_the_first_groups_are_kept_at_once_and_moved_to_where_they_belong(place,
     assert catalog.gaps("plaza", first.end_us, second.begin_us)[-1].end_us == second.begin_us
     assert {span.state for span in catalog.coverage("plaza", first.begin_us, second.end_us)} == {"covered", "gap"}
     assert numbers(place) == [*range(FRAMES), *range(100, 100 + 3 * FRAMES)]
+
+
+@pytest.mark.parametrize(("later_us", "states"), [(15, ["covered"]), (SECOND, ["covered", "gap", "covered"])])
+def test_files_of_one_run_that_a_killed_recorder_left_have_no_gap_between_them(place, tmp_path, later_us, states):
+    catalog, store = place
+    ended = av.error.EOFError(errno.EPIPE, "over")
+    record(place, Camera((write_clip(tmp_path / "a.mp4", FRAMES, gop=10), ended)))
+    (first,) = catalog.segments("plaza", 0, 1 << 61)
+    begin = first.end_us + 60 * SECOND
+    # Its times were slewed: the next file begins a little after the pace of this one's frames says.
+    follower = begin + round(FRAMES * SECOND / FPS) + later_us
+    with store.recording("plaza") as folder:
+        for moment in (begin, follower):
+            shutil.copy(store.path(first.path), folder / f"{moment}.mp4")
+    record(place, Camera())
+    _, last = catalog.segments("plaza", begin, 1 << 61)
+    assert [span.state for span in catalog.coverage("plaza", begin, last.end_us)] == states
 
 
 def test_a_change_of_picture_begins_a_run_at_once(place, tmp_path):
