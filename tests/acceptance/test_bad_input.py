@@ -122,7 +122,7 @@ EXECUTABLES = {
     "syntax error": b"def process(chunk:\n",
     "no process": b"x = 1\n",
     "not text": b"\xff\xfe\x00\x01",
-    "too large": b"#" * (2 << 20) + b"\ndef process(chunk):\n    pass\n",
+    "too large": b"#" * (5 << 20) + b"\ndef process(chunk):\n    pass\n",
 }
 
 
