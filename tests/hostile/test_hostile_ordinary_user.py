@@ -23,7 +23,7 @@ def _run_as_nobody(chosen: str, *options: str) -> None:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("backend", ["fork", "exec"])
+@pytest.mark.parametrize("backend", ["fork", pytest.param("exec", marks=pytest.mark.slow)])
 def test_all_attacks_are_stopped_for_an_ordinary_user_too(backend: str) -> None:
     _run_as_nobody(backend)
 
