@@ -5,6 +5,7 @@ from the recording by anything but the owner's own hand.
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Samples:
         self._engine = engine
         self._folder = folder
         self._clock = clock
+        self._changing = threading.Lock()  # a file that is not in the table yet is not an unused one
 
     def all(self) -> Mapping[str, Sample]:
         """By the camera's name."""
@@ -63,9 +65,6 @@ class Samples:
         except ValueError as error:
             raise Refused("invalid_request", f"the sample cannot be published: {error}", "give a video file") from None
         sample = Sample(hashlib.sha256(content).hexdigest(), len(content), clip.length_us, self._clock())
-        path = self._folder / sample.sha256
-        if not path.exists():
-            write_whole(path, content)
         table = schema.samples
 
         def work(connection: sa.Connection) -> None:
@@ -88,10 +87,14 @@ class Samples:
                 {"camera": camera, "sha256": sample.sha256, "length_us": sample.length_us},
             )
 
-        try:
-            write(self._engine, work)
-        finally:
-            self._discard_unused()
+        with self._changing:
+            try:
+                path = self._folder / sample.sha256
+                if not path.exists():
+                    write_whole(path, content)
+                write(self._engine, work)
+            finally:
+                self._discard_unused()
         return sample
 
     def withdraw(self, actor: str, camera: str) -> None:
@@ -104,8 +107,9 @@ class Samples:
                 raise _none_of(camera)
             audit.append(connection, self._clock(), actor, "sample.withdrawn", {"camera": camera})
 
-        write(self._engine, work)
-        self._discard_unused()
+        with self._changing:
+            write(self._engine, work)
+            self._discard_unused()
 
     def content(self, camera: str) -> bytes:
         """The clip of a camera. Raises Refused if there is none, OSError."""

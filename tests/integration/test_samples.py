@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from privid.client import CallFailed, Client, OwnerClient, Target
+from privid.domain.files import write_whole
+from privid.server import samples
 from privid.testing.services import running_server
 from privid.testing.video import write_clip
 
@@ -118,6 +121,22 @@ def test_what_is_no_video_or_of_no_camera_is_refused_and_nothing_is_kept(server,
     with refused("unknown_camera"):
         owner.publish_sample("nowhere", (folder / "staged.mp4").read_bytes())
     assert files(server) == []
+
+
+def test_nobody_discards_a_sample_that_is_being_published(server, owner, analyst, folder, monkeypatch):
+    owner.publish_sample("bridge", (folder / "staged.mp4").read_bytes())
+    withdrawing = threading.Thread(target=owner.withdraw_sample, args=("bridge",))
+
+    def write_and_be_overtaken(path, content):
+        write_whole(path, content)
+        withdrawing.start()
+        withdrawing.join(2)  # it would be done by then, if it did not wait for this one
+
+    monkeypatch.setattr(samples, "write_whole", write_and_be_overtaken)
+    write_clip(folder / "other.mp4", 20)
+    owner.publish_sample("plaza", (folder / "other.mp4").read_bytes())
+    withdrawing.join()
+    assert analyst.sample("plaza") == (folder / "other.mp4").read_bytes()
 
 
 def test_the_programs(run, folder):
