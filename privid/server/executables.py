@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ class ExecutableStore:
         self._folder = folder
         self._clock = clock
         self._limits = limits
+        self._keeping = threading.Lock()
 
     def discard_leftovers(self) -> None:
         """Delete files that a crash left half written. Only while nothing is being uploaded."""
@@ -164,12 +166,21 @@ class ExecutableStore:
         with self.receiving() as result:
             checked = self._checked(upload, Path(result.name))
             path = self._folder / checked.sha256
-            # Before any row can name it. A hard link, so that the file for what arrives can go as it came.
-            if not path.exists():
-                copy = path.with_name(f"{_TEMPORARY}{checked.sha256}-{os.getpid()}-{id(upload)}")
-                os.link(checked.file, copy)
-                keep_whole(copy, path)
-        return write(self._engine, lambda connection: self._record(connection, analyst_id, analyst, upload, checked))
+            with self._keeping:
+                is_new = not path.exists()
+                if is_new:
+                    # Before any row can name it. A hard link, so that the file for what arrives can go as it came.
+                    copy = path.with_name(f"{_TEMPORARY}{checked.sha256}")
+                    os.link(checked.file, copy)
+                    keep_whole(copy, path)
+                try:
+                    return write(
+                        self._engine, lambda connection: self._record(connection, analyst_id, analyst, upload, checked)
+                    )
+                except Refused:
+                    if is_new:  # or whoever is refused could fill the disk
+                        path.unlink()
+                    raise
 
     def _checked(self, upload: Upload, result: Path) -> _Checked:
         manifest = self._model(upload, result) if models.is_model(upload.name) else self._executable(upload, result)

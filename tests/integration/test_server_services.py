@@ -357,6 +357,22 @@ def test_truncated_changed_or_oversized_uploads_leave_nothing(server, analyst, t
     assert (files(server), analyst.executables()) == before
 
 
+def test_an_analyst_over_the_limit_for_all_executables_leaves_nothing(tmp_path):
+    with running_server(tmp_path, max_executables_bytes=100_000) as running:
+        with OwnerClient(Target(running.addresses.owners, running.owner_token)) as owner:
+            token = owner.add_analyst("hoarder", [])[1]
+        with Client(Target(running.addresses.analysts, token)) as analyst:
+            first = b"# " + b"1" * 60_000 + b"\n" + EXECUTABLE
+            analyst.upload("first.py", first)
+            before = files(running)
+            with refused("too_large") as error:
+                analyst.upload("second.py", first.replace(b"1", b"2"))
+            assert "more than 100,000 bytes together" in error.value.message
+            assert files(running) == before
+            analyst.upload("again.py", first)  # the same content counts once
+            assert files(running) == before
+
+
 # --- queries ------------------------------------------------------------------------------------------------
 
 
