@@ -4,14 +4,13 @@ from pathlib import Path
 
 from privid.cli.terminal import InputError
 from workers import bundle, formats
-
-_MODEL = ".onnx"
+from workers.inference.runtimes import of_name
 
 
 def content(path: Path, hint: str = "check the path") -> bytes:
     """What is uploaded of a file, a zip or a folder: its canonical form; a model as it is. Raises InputError."""
     try:
-        if path.suffix.lower() == _MODEL:
+        if of_name(path.name) is not None:
             return path.read_bytes()
         return bundle.open_path(path).pack()
     except bundle.BadBundle as error:

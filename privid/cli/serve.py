@@ -93,7 +93,7 @@ def doctor(json: Json = False) -> None:
     """
     from workers.host.doctor import check
 
-    findings = check()
+    findings = check(device=_settings({}).inference_device)
     bad = [finding for finding in findings if not finding.ok]
     if json:
         print_json({"ok": not bad, "findings": [dataclasses.asdict(finding) for finding in findings]})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from privid.cli import bundles
+from privid.cli import bundles, offline, published
 from privid.cli.config import analyst_target
 from privid.cli.terminal import (
     FailureError,
@@ -28,6 +28,7 @@ from privid.client import Client
 from privid.domain.units import SECOND
 
 if TYPE_CHECKING:
+    from privid.trial.footage import Footage, Published
     from privid.trial.runs import Attempt
     from query_lang.logical import Process
 
@@ -42,6 +43,10 @@ Video = Annotated[
 ]
 Sample = Annotated[
     str | None, typer.Option("--sample", metavar="CAMERA", help="Instead: the clip that the camera's owner shows.")
+]
+Policy = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="POLICY.toml", help="The owner's policy file, with its masks and regions."),
 ]
 Named = Annotated[
     list[str] | None, typer.Option("--executable", metavar="NAME=PATH", help="Where NAME in USING is. May be repeated.")
@@ -84,25 +89,28 @@ def try_command(
     query: Query,
     video: Video = None,
     sample: Sample = None,
+    policy: Policy = None,
     executable: Named = None,
     model: Model = None,
     json: Json = False,
 ) -> None:
     """Run a query's executables in the sandbox on video of your own or an owner's sample: rows, times and logs.
 
-    Costs no budget, and runs on this machine. Masks are not applied.
+    Costs no budget, and runs on this machine. Masks and regions are those of the policy file, or of the sample's
+    camera.
 
     \b
     $ privid try people-counter --sample plaza
     """
-    with clip(video, sample) as path:
-        _run(query, path, executable or [], model, json, sandbox=True)
+    with clip(video, sample, policy) as (path, known):
+        _run(query, path, known, executable or [], model, json, sandbox=True)
 
 
 def run_local(
     query: Query,
     video: Video = None,
     sample: Sample = None,
+    policy: Policy = None,
     executable: Named = None,
     model: Model = None,
     json: Json = False,
@@ -114,28 +122,38 @@ def run_local(
     \b
     $ privid run-local people-counter --video plaza.mp4
     """
-    with clip(video, sample) as path:
-        _run(query, path, executable or [], model, json, sandbox=False)
+    with clip(video, sample, policy) as (path, known):
+        _run(query, path, known, executable or [], model, json, sandbox=False)
 
 
 @contextmanager
-def clip(video: Path | None, sample: str | None) -> Iterator[Path]:
-    """The video to try something on: a file, or a camera's sample for as long as the context lasts."""
+def clip(video: Path | None, sample: str | None, policy: Path | None) -> "Iterator[tuple[Path, Published]]":
+    """The video to try something on, a file or a camera's sample, for as long as the context lasts.
+
+    With it what is published: by the policy file or, without one, of the sample's camera.
+    """
+    from privid.trial.footage import Published
+
     if (video is None) == (sample is None):
         raise InputError("usage", "one video is needed", "give --video FILE, or --sample CAMERA")
+    known = Published() if policy is None else published.of_file(offline.load_policy_file(policy), policy)
     if video is not None:
-        yield video
+        yield video, known
         return
     assert sample is not None
     with Client(analyst_target()) as client:
         content = client.sample(sample)
+        if policy is None:
+            known = published.of_camera(client, sample)
     with tempfile.TemporaryDirectory(prefix="privid-sample-") as folder:
         path = Path(folder) / f"{sample}-sample.mp4"
         path.write_bytes(content)
-        yield path
+        yield path, known
 
 
-def _run(query: Path, video: Path, named: list[str], model: Path | None, json: bool, *, sandbox: bool) -> None:
+def _run(
+    query: Path, video: Path, known: "Published", named: list[str], model: Path | None, json: bool, *, sandbox: bool
+) -> None:
     from privid.trial import runs
     from privid.trial.footage import footage
     from privid.trial.script import processes
@@ -143,9 +161,9 @@ def _run(query: Path, video: Path, named: list[str], model: Path | None, json: b
     query = query_file(query)
     text = read_text(query, "the query")
     document: list[dict[str, Any]] = []
-    with errors(), footage(video) as film:
+    with errors(), footage(video, known) as film:
         with about(text, query.name):
-            wanted = processes(text, film.width, film.height)
+            wanted = processes(text, film.width, film.height, offline.cameras(known.policies))
         sources, graphs = executables(wanted, query, named), models(wanted, query, model)
         for process in wanted:
             chunks = film.chunks(process.split)
@@ -153,9 +171,10 @@ def _run(query: Path, video: Path, named: list[str], model: Path | None, json: b
                 raise InputError(
                     "video", f"{video} is shorter than one chunk of {process.split.name}", "choose a longer video"
                 )
+            check_views(film, process)
             attempts: list[runs.Attempt] = []
             with progress() as bar:
-                task = bar.add_task(process.name, total=len(chunks))
+                task = bar.add_task(process.name, total=len(chunks) * len(film.regions(process.split)))
 
                 def report(attempt: runs.Attempt, done: list[runs.Attempt] = attempts, shown: Any = task) -> None:
                     done.append(attempt)
@@ -168,6 +187,17 @@ def _run(query: Path, video: Path, named: list[str], model: Path | None, json: b
                 _print(process, attempts, video)
     if json:
         print_json({"tables": document})
+
+
+def check_views(film: "Footage", process: "Process") -> None:
+    """Say which masks are not applied, as nobody told what they hide. Raises what `Footage.check` raises."""
+    film.check(process.split)
+    if unknown := film.unknown_masks(process.split):
+        stderr().print(
+            f"{process.split.name}: not applied, as nothing says what is hidden: MASK {', '.join(unknown)} "
+            "(see --policy, --sample)",
+            markup=False,
+        )
 
 
 def query_file(path: Path) -> Path:
@@ -192,14 +222,16 @@ def executables(wanted: "tuple[Process, ...]", query: Path, named: list[str]) ->
 
 def models(wanted: "tuple[Process, ...]", query: Path, given: Path | None) -> dict[str, bytes]:
     """The models that a query names: the given one, else those beside the query."""
-    from workers.inference.onnx import NotAModel, check
+    from workers.inference.runtime import NotAModel
+    from workers.inference.runtimes import of_name
 
     found = {}
     for name in {process.model for process in wanted if process.model is not None}:
         path = given or query.parent / name
         try:
             found[name] = path.read_bytes()
-            check(found[name])
+            if (runtime := of_name(name)) is not None:  # the language has seen to that
+                runtime.check(found[name])
         except OSError as error:
             raise InputError(
                 "unreadable", f"cannot read {path}: {error.strerror}", "say where the model is: --model FILE"
@@ -218,6 +250,7 @@ def _json(process: "Process", attempts: "list[Attempt]") -> dict[str, Any]:
             {
                 "index": attempt.chunk.index,
                 "begin_us": attempt.chunk.begin_us,
+                **({"region": attempt.region} if attempt.region else {}),
                 "frames": attempt.frames,
                 "rows": [dict(zip(names, row, strict=True)) for row in attempt.rows],
                 "took_ms": round(attempt.took_ms, 3),
@@ -233,13 +266,16 @@ def _print(process: "Process", attempts: "list[Attempt]", video: Path) -> None:
     out = stdout()
     out.print(f"{process.name}: {process.executable} on {video.name}", style="bold", markup=False)
     names = [column.name for column in process.schema]
-    listing = table("CHUNK", "FROM", "FRAMES", "MS", *names, "", right=("CHUNK", "FROM", "FRAMES", "MS"))
+    regions = () if process.split.region is None else ("REGION",)
+    numbers = ("CHUNK", "FROM", "FRAMES", "MS")
+    listing = table("CHUNK", "FROM", *regions, "FRAMES", "MS", *names, "", right=numbers)
     for attempt in attempts:
         since = (attempt.chunk.begin_us - process.split.begin_us) / SECOND
-        start = (attempt.chunk.index, f"{since:g} s", attempt.frames, f"{attempt.took_ms:.1f}")
+        place = (attempt.region,) if regions else ()
+        start = (attempt.chunk.index, f"{since:g} s", *place, attempt.frames, f"{attempt.took_ms:.1f}")
         rows = attempt.rows or ((("no rows",) + ("",) * (len(names) - 1)),)
         for number, row in enumerate(rows):
-            head = start if number == 0 else ("",) * 4
+            head = start if number == 0 else ("",) * len(start)
             note = f"{attempt.fault}: default row" if attempt.fault and number == 0 else ""
             listing.add_row(*cells(*head, *(_value(value) for value in row), note))
     out.print(listing)
@@ -247,8 +283,8 @@ def _print(process: "Process", attempts: "list[Attempt]", video: Path) -> None:
     times = [attempt.took_ms for attempt in attempts]
     faults = sum(attempt.fault is not None for attempt in attempts)
     out.print(
-        f"{len(attempts)} chunks, {statistics.median(times):.1f} ms each, the longest {max(times):.1f} ms of TIMEOUT "
-        f"{process.timeout_us / 1000:g} ms; {faults or 'none'} failed",
+        f"{len(attempts)} {'runs' if regions else 'chunks'}, {statistics.median(times):.1f} ms each, "
+        f"the longest {max(times):.1f} ms of TIMEOUT {process.timeout_us / 1000:g} ms; {faults or 'none'} failed",
         markup=False,
     )
 
@@ -258,7 +294,8 @@ def _print_logs(printed: "list[Attempt]") -> None:
     for attempt in sorted(shown, key=lambda attempt: attempt.chunk.index):
         lines = attempt.log.rstrip().splitlines()
         more = [f"... {len(lines) - _LOG_LINES} more lines"] if lines[_LOG_LINES:] else []
-        stdout().print(f"chunk {attempt.chunk.index} printed:", markup=False)
+        where = f", {attempt.region}" if attempt.region else ""
+        stdout().print(f"chunk {attempt.chunk.index}{where} printed:", markup=False)
         stdout().print("\n".join(f"  {line}" for line in [*lines[:_LOG_LINES], *more]), markup=False)
     if len(printed) > _LOGS:
         stdout().print(f"{len(printed) - _LOGS} more chunks printed something: --json has all of it", markup=False)
@@ -286,7 +323,9 @@ def progress() -> Iterator[Progress]:
 @contextmanager
 def errors() -> Iterator[None]:
     """Say what can go wrong in the words of the command line."""
+    from privid.engine.errors import CannotEnforce
     from privid.ingest.errors import BadVideoFile
+    from privid.trial.footage import OtherSize
     from privid.video.errors import StoreFailure, VideoError
     from workers.guest.weights import WeightsError
     from workers.host.errors import ExecutableRefused, SandboxError
@@ -295,6 +334,10 @@ def errors() -> Iterator[None]:
         yield
     except (BadVideoFile, VideoError) as error:
         raise InputError("video", str(error), "choose another video file") from None
+    except OtherSize as error:
+        raise InputError("video", str(error), "scale the video to that size, or choose another one") from None
+    except CannotEnforce as error:
+        raise InputError(error.code, error.message, "--sample CAMERA has its masks and regions, too") from None
     except (ExecutableRefused, WeightsError) as error:
         raise InputError("bad_executable", f"it cannot be run: {error}", "mend its manifest or its weights") from None
     except SandboxError as error:

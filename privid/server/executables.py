@@ -190,7 +190,7 @@ class ExecutableStore:
     def _model(self, upload: Upload, result: Path) -> Mapping[str, Any]:
         upload.file.seek(0)
         content = upload.file.read()
-        if reason := models.complaint(content, self._limits.device):
+        if reason := models.complaint(upload.name, content, self._limits.device):
             raise Refused(
                 "bad_executable", f"{upload.name!r} cannot be a model: {reason}", "mend it and upload it again"
             )

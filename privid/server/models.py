@@ -1,4 +1,4 @@
-"""Uploaded models: ONNX files, told from executables by their names, and run in the sandbox before they are kept."""
+"""Uploaded models: told from executables by their names, and run in the sandbox before they are kept."""
 
 import os
 import re
@@ -9,9 +9,9 @@ from privid.server import model_check
 from workers import wire
 from workers.host.errors import SandboxUnavailable
 from workers.host.pool import ExecutableSpec, LocalPool
+from workers.inference import runtimes
 from workers.inference.spec import ModelSpec
 
-SUFFIX = ".onnx"
 MANIFEST = '{"runtime":"model"}'
 _CHECK_SECONDS = 60
 _KIND = re.compile(r"^[A-Z]\w+: ")
@@ -22,14 +22,14 @@ _TABLE = wire.TableSpec((wire.ColumnSpec("nothing", "NUMBER", 0),), 1)
 
 def is_model(name: str) -> bool:
     """Whether an upload of this name is a model. The language tells them apart in the same way."""
-    return name.casefold().endswith(SUFFIX)
+    return runtimes.of_name(name) is not None
 
 
-def complaint(content: bytes, device: str) -> str:
-    """Why this cannot be a model on this host; empty if it ran."""
+def complaint(name: str, content: bytes, device: str) -> str:
+    """Why this cannot be a model of that name on this host; empty if it ran."""
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", model_check.__file__],
+            [sys.executable, "-I", "-S", model_check.__file__, name],
             input=content,
             capture_output=True,
             timeout=_CHECK_SECONDS,
@@ -38,7 +38,7 @@ def complaint(content: bytes, device: str) -> str:
     except subprocess.TimeoutExpired:
         return "it takes too long to read"
     if done.returncode != 0:
-        return "it is not ONNX"
+        return "it takes too long or too much memory to read"
     return done.stdout.decode("utf-8", "replace").strip() or _trial(content, device)
 
 

@@ -2,19 +2,25 @@
 
 import dataclasses
 import os
+import re
 import signal
 
 import pytest
 
+from tests.support import onnx_files
 from workers.host import backends, doctor
 from workers.host.backends import BACKENDS
 from workers.host.profile import Profile
+from workers.inference.onnx_runtime import OnnxRuntime
+from workers.inference.runtime import Runtime
+from workers.inference.runtimes import RUNTIMES
 
 
 def test_this_host_is_found_sound() -> None:
     findings = doctor.check(torch=False)
     assert [finding for finding in findings if not finding.ok] == []
     expected = {"user namespaces", "seccomp filter", "Landlock", "sandbox", "self-attack"}
+    expected |= {f"models ({runtime.suffix})" for runtime in RUNTIMES}
     expected |= {f"self-attack ({name})" for name in ("exec", "oci") if BACKENDS[name].missing() is None}
     assert expected <= {finding.name for finding in findings}
 
@@ -38,3 +44,49 @@ def test_a_missing_filter_is_noticed_and_the_ways_through_are_named() -> None:
 def test_a_check_that_dies_is_a_finding_and_not_a_crash() -> None:
     assert doctor._in_child(lambda: os.kill(os.getpid(), signal.SIGKILL)) == "killed by SIGKILL"
     assert doctor._in_child(lambda: None) is None
+
+
+@pytest.mark.detectors
+@pytest.mark.vision
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.suffix)
+def test_a_model_is_run_and_its_device_and_time_are_said(runtime: Runtime) -> None:
+    finding = doctor.can_run_models(runtime, "cpu")
+    assert finding.ok
+    assert re.search(rf"{runtime.name} runs on cpu; a call of the smallest takes \d+ microseconds", finding.detail)
+    refused = doctor.can_run_models(runtime, "cuda:0")
+    assert not refused.ok
+    assert "PRIVID_INFERENCE_DEVICE=cpu" in refused.detail
+
+
+def test_a_runtime_that_is_not_installed_is_said_and_is_no_fault() -> None:
+    finding = doctor.can_run_models(Missing(), "auto")
+    assert finding.ok
+    assert "pip install 'privid[detectors]'" in finding.detail
+
+
+class Missing(OnnxRuntime):
+    """A runtime whose library is not installed."""
+
+    package = "no_such_library"
+
+
+class Wrong(OnnxRuntime):
+    """A runtime whose file computes something else than it should."""
+
+    def smallest(self) -> bytes:
+        return onnx_files.remembers()
+
+
+class Broken(OnnxRuntime):
+    """A runtime whose file is none."""
+
+    def smallest(self) -> bytes:
+        return b"\x08\x08"
+
+
+@pytest.mark.detectors
+@pytest.mark.parametrize(("runtime", "said"), [(Broken(), "does not take it"), (Wrong(), "gave no answer")])
+def test_a_model_that_does_not_run_right_is_a_fault(runtime: Runtime, said: str) -> None:
+    finding = doctor.can_run_models(runtime, "cpu")
+    assert not finding.ok
+    assert said in finding.detail

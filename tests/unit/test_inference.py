@@ -16,8 +16,9 @@ from tests.support import onnx_files as made
 from workers import tensors
 from workers.guest import model as guest_model
 from workers.guest import sdk
-from workers.inference import runtime, service
-from workers.inference.onnx import NotAModel, check
+from workers.inference import onnx_runtime, service
+from workers.inference.onnx import check
+from workers.inference.runtime import DeviceMissing, NotAModel, check_device, choose
 
 X, Y = made.value("x", (2, 3)), made.value("y", (2, 3))
 
@@ -93,14 +94,15 @@ CPU, CUDA, ROCM, MIGRAPHX = (f"{name}ExecutionProvider" for name in ("CPU", "CUD
 def test_the_device_is_chosen_among_what_is_installed(
     asked: str, installed: list[str], device: str, providers: list[tuple[str, dict[str, int]]]
 ) -> None:
-    assert runtime.choose(asked, installed) == (device, providers)
+    chosen = choose(asked, onnx_runtime.OnnxRuntime(), onnx_runtime.kinds(installed))
+    assert (chosen, onnx_runtime.providers(chosen, installed)) == (device, providers)
 
 
 def test_a_device_that_is_not_there_is_said() -> None:
-    with pytest.raises(runtime.DeviceMissing, match="PRIVID_INFERENCE_DEVICE=cpu"):
-        runtime.choose("cuda:0", [CPU])
+    with pytest.raises(DeviceMissing, match="PRIVID_INFERENCE_DEVICE=cpu"):
+        choose("cuda:0", onnx_runtime.OnnxRuntime(), ("rocm",))
     with pytest.raises(ValueError, match="write auto, cpu, cuda:0 or rocm:0"):
-        runtime.check_device("gpu")
+        check_device("gpu")
 
 
 # ----------------------------------------------------------------------------------------------------- the memory
@@ -187,7 +189,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[guest_model.Line, s
     model = Pretended(clock)
 
     def serve() -> None:
-        service.serve(model, memoryview(memory), theirs.fileno(), 1_000)  # type: ignore[arg-type]
+        service.serve(model, memoryview(memory), theirs.fileno(), 1_000)
         theirs.close()
 
     thread = threading.Thread(target=serve)

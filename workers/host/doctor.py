@@ -2,7 +2,7 @@
 
 Nothing here only looks: namespaces are made, filters loaded, memory sealed, a pool of each
 backend is started, and an executable in it attacks its own sandbox (`workers.guest.probe`). The attack that gets
-through is named.
+through is named. Each runtime of models runs a graph for an executable, behind its walls.
 """
 
 import errno
@@ -18,10 +18,13 @@ from pathlib import Path
 
 import workers
 from workers import limits, wire
-from workers.host import backends, cgroups, landlock, launcher, namespaces, profile, seccomp
+from workers.host import backends, cgroups, landlock, launcher, models, namespaces, profile, seccomp
 from workers.host.errors import SandboxError
 from workers.host.feeder import FRAME_SEALS, Slot
 from workers.host.pool import ExecutableSpec, LocalPool
+from workers.inference.runtime import DeviceMissing, Runtime, choose, install_hint
+from workers.inference.runtimes import RUNTIMES
+from workers.inference.spec import ModelSpec
 
 TORCH_SECONDS = 5.0
 _NAMESPACES = {
@@ -185,10 +188,11 @@ def _pool(
     seconds: float,
     walls: profile.Profile | None = None,
     backend: backends.Name = "fork",
+    model: ModelSpec | None = None,
 ) -> tuple[list[str], float]:
     """The `got` column of one slot, and how long it took, in seconds."""
     table = wire.TableSpec((wire.ColumnSpec("got", "STRING", "(it did not get to the end)"),), 100)
-    spec = ExecutableSpec("0" * 64, source, table, int(seconds * 1_000_000), libraries=libraries)
+    spec = ExecutableSpec("0" * 64, source, table, int(seconds * 1_000_000), libraries=libraries, model=model)
     got: list[str] = []
     with LocalPool(spec, "open", (min(os.sched_getaffinity(0)),), backend=backend, walls=walls) as pool:
         slot = Slot(0, None, 0, 0, 0, 3, (), 0, 1, "doctor", "", 1.0)
@@ -233,8 +237,44 @@ def _torch() -> Finding:
     )
 
 
-def check(*, torch: bool | None = None) -> list[Finding]:
-    """Run every check. `torch`: also an inference in a guest (None: if it is installed). Takes some seconds."""
+_CALLS = b"""
+def process(chunk):
+    import time
+    import numpy as np
+    from workers.guest.sdk import infer
+    given = np.arange(6, dtype=np.float32).reshape(2, 3)
+    took = []
+    for _ in range(50):
+        began = time.monotonic()
+        twice, negative = infer(given)
+        took.append(time.monotonic() - began)
+        if (twice != 2 * given).any() or (negative != -given).any():
+            return {"got": "wrong"}
+    return {"got": f"{1e6 * sorted(took)[25]:.0f}"}
+"""
+
+
+def can_run_models(runtime: Runtime, device: str) -> Finding:
+    """Whether models of a runtime run here: the smallest one, in its confined process, asked by a guest."""
+    name = f"models ({runtime.suffix})"
+    if importlib.util.find_spec(runtime.package) is None:
+        return Finding(name, True, f"not here, so they are refused: {install_hint(runtime)}")
+    try:
+        chosen = choose(device, runtime, models.look(runtime)["kinds"])
+        (said,), _ = _pool(_CALLS, ("numpy",), 10, model=ModelSpec(runtime.smallest(), chosen))
+    except (SandboxError, DeviceMissing, RuntimeError) as error:
+        return Finding(name, False, str(error))
+    if not said.isdigit():
+        wrong = "it gave wrong answers" if said == "wrong" else "it was asked, and gave no answer"
+        return Finding(name, False, f"{runtime.name} started on {chosen}: {wrong}")
+    return Finding(name, True, f"{runtime.name} runs on {chosen}; a call of the smallest takes {said} microseconds")
+
+
+def check(*, torch: bool | None = None, device: str = "auto") -> list[Finding]:
+    """Run every check. `torch`: also an inference in a guest (None: if it is installed). Takes some seconds.
+
+    `device` is where models are to run (`workers.inference.runtime`).
+    """
     findings = [
         _user_namespaces(), _other_namespaces(), _seccomp(), _landlock(), _memfd(), _groups(), _memory(), _cores(),
         _limits(),
@@ -243,4 +283,5 @@ def check(*, torch: bool | None = None) -> list[Finding]:
         findings += attack_itself(backend=backend)
     if importlib.util.find_spec("torch") is not None if torch is None else torch:
         findings.append(_torch())
+    findings += [can_run_models(runtime, device) for runtime in RUNTIMES]
     return findings

@@ -89,7 +89,7 @@ class FreshGuests:
         """Import the libraries once, to see which files they need; of the sandbox's program every page must stay."""
         start.load(profile.modules(self._libraries))
         maps = rootfs.mapped_files(Path("/proc/self/maps").read_text())
-        self._natives = rootfs.native_files(maps)
+        self._natives = rootfs.native_files(path for path, _, _ in maps)
         program = Path(self._sandbox.program).resolve()
         return [(str(program), 0, program.stat().st_size)]
 

@@ -1,32 +1,33 @@
 """The processes of a model (`workers.inference.service`): what their own zygote does, and their walls.
 
-A second zygote of a worker, with a root and a user of its own: it holds NumPy and the graph's bytes, and each of its
-forks confines itself, imports ONNX Runtime, loads the graph, warms up and waits for one chunk. The walls are a guest's,
-with what a model needs besides: memory that it shares with its guest, and descriptors that its warden sends.
+A second zygote of a worker, with a root and a user of its own: it holds the graph's bytes, unread, and as much of its
+runtime as forks inherit. Each of its forks confines itself, imports the rest, loads the graph, warms up and waits for
+one chunk. The walls are a guest's, with what a model needs besides: memory that it shares with its guest, and
+descriptors that its warden sends.
 
 A device other than the processor needs more: its nodes in /dev, its driver's libraries, calls of the driver (ioctl).
 That is no longer a guest's filter, and why analysts' own code never gets the device, only a graph.
 """
 
 import fcntl
-import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from workers.guest import start
 from workers.host import channel, confine, profile, rootfs
-from workers.inference import runtime, service
+from workers.inference import runtimes, service
+from workers.inference.runtime import Runtime, choose, install_hint
 
 MEASURE = b"m"
 """In a request to fork: this one says how long a call takes, and serves nobody."""
 MEMORY_BYTES = 2**30
 """For the graph's own work; its weights count four times besides."""
 THREADS = 16
-"""Of one process, at most: ONNX Runtime's own, and a driver's."""
+"""Of one process, at most: the runtime's own, and a driver's."""
 _DEVICE_NODES = ("nvidia*", "kfd", "dri")
 
 
@@ -42,18 +43,22 @@ class ModelProcesses:
         self._device: str = config["model"]["device"]
         self._profile = profile.Profile(**config["profile"])
         self._content = content
+        self._runtime = runtimes.of_content(content)
         self._files: list[Path] = []
         self._walls: confine.Walls | None = None
 
     def load(self) -> list[tuple[str, int, int]]:
-        """Import NumPy; see in a fork, as it starts a thread, which files ONNX Runtime needs."""
-        importlib.import_module("numpy")
-        found = _in_a_fork(_look)
-        if found is None:
-            raise RuntimeError(f"WITH MODEL needs {runtime.PACKAGE}: {runtime.INSTALL_HINT}")
-        self._device, _ = runtime.choose(self._device, found["providers"])
-        self._files = [*rootfs.native_files(rootfs.mapped_files(found["maps"])), *map(Path, found["modules"])]
-        return rootfs.mapped_files(Path("/proc/self/maps").read_text())
+        """Import what forks inherit; see in a fork, as the rest may start threads, which files that rest needs."""
+        try:
+            self._runtime.prepare_forks()
+        except ImportError:
+            raise RuntimeError(missing(self._runtime)) from None
+        found = look(self._runtime)
+        self._device = choose(self._device, self._runtime, found["kinds"])
+        maps = Path("/proc/self/maps").read_text()
+        loaded = rootfs.loaded_files(found["maps"]) - rootfs.loaded_files(maps)
+        self._files = [*rootfs.native_files(loaded), *map(Path, found["modules"])] if loaded else []
+        return rootfs.mapped_files(maps)
 
     def enter_root(self) -> None:
         """The zygote moves into a root with those files and, for a GPU, its nodes."""
@@ -73,7 +78,7 @@ class ModelProcesses:
         assert self._walls is not None
         (control,) = request.fds
         confine.confine(self._walls, control, control)
-        service.run(self._content, self._device, confine.ROWS_FD, measure=request.payload == MEASURE)
+        service.run(self._runtime, self._content, self._device, confine.ROWS_FD, measure=request.payload == MEASURE)
 
     @property
     def _on_processor(self) -> bool:
@@ -95,32 +100,41 @@ def device_nodes(folder: Path = Path("/dev")) -> Iterator[Path]:
         yield from sorted(folder.glob(pattern))
 
 
-def _look() -> dict[str, Any]:
-    """What a process has mapped, which files its modules come from, and its devices, once it has ONNX Runtime."""
-    before = set(sys.modules)
-    onnxruntime = importlib.import_module("onnxruntime")
-    files = {getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in before}
-    return {
-        "maps": Path("/proc/self/maps").read_text(),
-        "modules": sorted(file for file in files if file),
-        "providers": onnxruntime.get_available_providers(),
-    }
+def missing(runtime: Runtime) -> str:
+    """What to say where a runtime is not installed."""
+    return f"WITH MODEL '*{runtime.suffix}' needs {runtime.package}: {install_hint(runtime)}"
 
 
-def _in_a_fork(look: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """What a function gives in a fork of this process; None if it fails there."""
+def look(runtime: Runtime) -> dict[str, Any]:
+    """What a process has mapped that has a whole runtime, which files its modules come from, and its kinds of GPU.
+
+    Raises RuntimeError if it is not installed, or does not run.
+    """
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         try:
             os.close(read)
             with os.fdopen(write, "w") as pipe:
-                json.dump(look(), pipe)
+                json.dump(_looked(runtime), pipe)
         finally:
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
         said = pipe.read()
     os.waitpid(pid, 0)
-    found: dict[str, Any] | None = json.loads(said) if said else None
+    if not said:
+        raise RuntimeError(missing(runtime))
+    found: dict[str, Any] = json.loads(said)
     return found
+
+
+def _looked(runtime: Runtime) -> dict[str, Any]:
+    before = set(sys.modules)
+    kinds = runtime.kinds()
+    files = {getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in before}
+    return {
+        "maps": Path("/proc/self/maps").read_text(),
+        "modules": sorted(file for file in files if file),
+        "kinds": kinds,
+    }

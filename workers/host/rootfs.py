@@ -80,12 +80,12 @@ def mount_point(taken: Iterable[Path]) -> Path:
     raise OSError(f"no free folder to build the guest's root on among {', '.join(_MOUNT_POINTS)}")
 
 
-def native_files(parts: Iterable[tuple[str, int, int]]) -> list[Path]:
-    """What the dynamic linker needs to start this interpreter afresh with the libraries that it has mapped now.
+def native_files(paths: Iterable[str]) -> list[Path]:
+    """What the dynamic linker needs to load these files: programs and libraries that a process has mapped.
 
-    The mapped files themselves, the links by whose names the linker asks for them, and its cache of names.
+    The files themselves, the links by whose names the linker asks for them, and its cache of names.
     """
-    mapped = {Path(path) for path, _, _ in parts if Path(path).is_file()}
+    mapped = {Path(path) for path in paths if Path(path).is_file()}
     folders = {path.parent for path in mapped} | {Path("/lib64").resolve()}  # programs name their loader there
     links = {
         link
@@ -184,6 +184,12 @@ def mapped_files(maps: str) -> list[tuple[str, int, int]]:
             start, end = (int(part, 16) for part in fields[0].split("-"))
             parts.add((fields[5], int(fields[2], 16), end - start))
     return sorted(parts)
+
+
+def loaded_files(maps: str) -> set[str]:
+    """Of the files that a process has mapped, those with code: what the dynamic linker has loaded, and nothing held."""
+    lines = (line.split(maxsplit=5) for line in maps.splitlines())
+    return {fields[5] for fields in lines if len(fields) == 6 and "x" in fields[1] and fields[5].startswith("/")}
 
 
 def hold(parts: Iterable[tuple[str, int, int]]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workers.guest.model import ModelFailed, checked
-from workers.inference.runtime import Model
+from workers.inference import runtimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def local(content: bytes) -> "Callable[[object], tuple[NDArray[np.float32], ...]]":
-    """What `infer` is to call. Raises ValueError if ONNX Runtime does not take the file, ImportError without it."""
-    model = Model(content, "cpu")
+    """What `infer` is to call. Raises ValueError if its runtime does not take the file, ImportError without it."""
+    model = runtimes.of_content(content).load(content, "cpu")
 
     def infer(batch: object) -> "tuple[NDArray[np.float32], ...]":
         given = checked(batch, model.signature)

@@ -11,6 +11,8 @@ Refused besides what cannot run: weights in files beside the model (there are no
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from workers.inference.runtime import NotAModel
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_IR_VERSION, _MODEL_FUNCTIONS = 7, 1, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
@@ -29,10 +31,6 @@ _NAMES = {
     10: "float16", 11: "float64", 16: "bfloat16",
 }  # fmt: skip
 FIXED_HINT = "export it with fixed shapes, such as torch.onnx.export(model, torch.zeros(1, 3, 352, 352), ...)"
-
-
-class NotAModel(ValueError):
-    """These bytes cannot be a model; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

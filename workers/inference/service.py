@@ -4,8 +4,8 @@ It is trusted code over an untrusted graph, confined like a guest before it read
 things to its warden, one line of JSON each, all before the guest is told to start: that it is warm (with its
 signature), that it holds the memory of its guest, or why it cannot go on. From then on only its guest listens to it.
 
-Why one process for each chunk: what ONNX Runtime keeps between two runs (the generators behind RandomNormal, arenas
-that have grown, whatever a crafted graph makes of a fault in it) would be a message to the next chunk.
+Why one process for each chunk: what a runtime keeps between two runs (generators of random numbers, arenas that have
+grown, whatever a crafted graph makes of a fault in it) would be a message to the next chunk.
 
 Time. An answer appears exactly `period_ns` after its call was seen, and nothing of it before: outputs are kept to
 ourselves until then. A call that takes longer gets no answer, then or ever: this process has nothing more to say.
@@ -20,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from workers import tensors
-from workers.inference.runtime import DeviceMissing, Model
+from workers.inference.runtime import DeviceMissing, Model, Runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,19 +36,19 @@ def _say(control: int, **fields: object) -> None:
     os.write(control, json.dumps(fields).encode() + b"\n")
 
 
-def run(content: bytes, device: str, control: int, *, measure: bool) -> NoReturn:
+def run(runtime: Runtime, content: bytes, device: str, control: int, *, measure: bool) -> NoReturn:
     """Be a model's process; `control` is the socket of the warden. `measure`: only say how long a call takes."""
     try:
         import numpy as np
 
-        model = Model(content, device)
+        model = runtime.load(content, device)
         tensors.write_header(model.signature, 0)  # or its guests could not be told
         zeros = np.zeros(model.signature.input.shape, np.float32)
         for _ in range(WARM_RUNS):
             model(zeros)
         slowest_ns = max(_timed(model, zeros) for _ in range(MEASURED_RUNS)) if measure else 0
     except ImportError as error:
-        _say(control, broken=f"ONNX Runtime cannot be loaded: {error}")
+        _say(control, broken=f"{runtime.name} cannot be loaded: {error}")
         os._exit(1)
     except (ValueError, DeviceMissing, MemoryError) as error:
         _say(control, broken=str(error) or "it does not fit into the memory of a model")

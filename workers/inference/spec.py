@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ModelSpec:
     """A model and where it runs.
 
-    `content` is the ONNX file, `device` as in `workers.inference.runtime`. `calls`: the guest may call it so often, and
+    `content` is its file, `device` as in `workers.inference.runtime`. `calls`: the guest may call it so often, and
     each call has that share of the turn; None: each call has twice what one was measured to take before the first slot.
     """
 
