@@ -12,6 +12,7 @@ from privid.domain.units import SECOND
 from privid.ingest.errors import BadRecording
 from privid.ingest.live import Encoding, Source
 from privid.ingest.retention import Limits, Policy
+from privid.ingest.trust import Trust, is_secured, require_certificates
 from privid.video.catalog import Camera, Catalog
 from query_lang.units import parse_duration
 
@@ -19,7 +20,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)")
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _GENERAL = {"segment", "max_size", "min_free", "cameras"}
 _ENCODING = {"reencode", "key_frames", "quantiser"}
-_CAMERA = {"url", "username", "password_file", "transport", "timeout", "keep", "max_size", "settled", *_ENCODING}
+_TRUST = {"tls_ca", "tls_name", "tls_verify"}
+_ACCESS = {"url", "username", "password_file", "transport", "timeout"}
+_CAMERA = {*_ACCESS, *_TRUST, *_ENCODING, "keep", "max_size", "settled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,27 @@ def _source(camera: Camera, section: Mapping[str, Any], where: str, file: Path |
         source = Source.of(url, "udp" if transport == "udp" else "tcp", timeout_us / SECOND)
     except BadRecording as error:
         raise BadRecording(f"{where}: {error}") from None
-    return replace(source, encoding=_encoding(section, source, where))
+    return replace(source, encoding=_encoding(section, source, where), trust=_trust(section, source, where, file))
+
+
+def _trust(section: Mapping[str, Any], source: Source, where: str, file: Path | None) -> Trust:
+    for name in sorted(_TRUST & section.keys()):
+        if not is_secured(source.url):
+            raise BadRecording(f"{where}: {name} goes with an address that begins with rtsps:// or https://")
+    verify = section.get("tls_verify", True)
+    if not isinstance(verify, bool):
+        raise BadRecording(f"{where}: tls_verify is true, or false to believe whoever answers")
+    authority, name_there = _text(section, "tls_ca", where), _text(section, "tls_name", where)
+    if not verify and (authority or name_there):
+        raise BadRecording(f"{where}: with tls_verify = false nothing is checked; leave out tls_ca and tls_name")
+    if authority is None:
+        return Trust(verify, None, name_there)
+    assert file is not None
+    try:
+        require_certificates(file.parent / authority)
+    except BadRecording as error:
+        raise BadRecording(f"{where}: tls_ca: {error}") from None
+    return Trust(verify, file.parent / authority, name_there)
 
 
 def _encoding(section: Mapping[str, Any], source: Source, where: str) -> Encoding | None:

@@ -22,6 +22,7 @@ from av.stream import Disposition
 
 from privid.domain.units import SECOND
 from privid.ingest.errors import BadRecording, SourceFailure
+from privid.ingest.trust import CAREFUL, REFERRING, Trust, explain, is_secured
 
 Kind = Literal["rtsp", "http", "device", "file", "folder"]
 Transport = Literal["tcp", "udp"]
@@ -32,6 +33,11 @@ _SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "h
 _UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "video4linux2,v4l2"})
 """Formats without timestamps of their own, or with the wall clock's: here the time of arrival is the timestamp."""
 _NETWORK = "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,http,https,httpproxy,crypto"
+_SAID_OF_TLS = frozenset({"ended", "failed", "garbage"})
+"""What libav says if it was TLS that failed."""
+_EXPLAIN_SECONDS = 5.0
+_PROBED_OVER_TLS = 0.5
+"""Of the timeout, which counts from the connection on."""
 _SECRET = re.compile(r"//[^/@\s]*@")
 
 Open = Callable[..., InputContainer]
@@ -54,7 +60,8 @@ class Encoding:
 class Source:
     """Where a camera's video comes from. Seconds for waiting; the address is kept out of every representation.
 
-    With an `encoding` its pictures are not recorded as they come (see `privid.ingest.reencode`).
+    With an `encoding` its pictures are not recorded as they come (see `privid.ingest.reencode`). `trust` is for what is
+    spoken to over TLS.
     """
 
     kind: Kind
@@ -62,6 +69,7 @@ class Source:
     transport: Transport = "tcp"
     timeout_seconds: float = 5.0
     encoding: Encoding | None = None
+    trust: Trust = CAREFUL
 
     @classmethod
     def of(cls, url: str, transport: Transport = "tcp", timeout_seconds: float = 5.0) -> "Source":
@@ -160,15 +168,19 @@ class LiveStream:
     def packets(self) -> Iterator["av.Packet[av.VideoStream]"]:
         """Video packets as they come, until the source fails. Raises SourceFailure, always at the end."""
         patience = self._source.timeout_seconds
-        last = time.monotonic()
-        with _failures():
-            for packet in self._paced(self._container.demux()):
-                # Sound, or reports, without a picture is a stall as well.
-                if packet.stream is self.stream and packet.size:
-                    last = time.monotonic()
-                    yield packet
-                elif time.monotonic() - last > patience:
-                    raise SourceFailure("stalled", f"no picture for {patience:g} s")
+        before = last = time.monotonic()
+        try:
+            with _failures():
+                for packet in self._paced(self._container.demux()):
+                    # Sound, or reports, without a picture is a stall as well.
+                    if packet.stream is self.stream and packet.size:
+                        before, last = last, time.monotonic()
+                        yield packet
+                    elif time.monotonic() - last > patience:
+                        raise SourceFailure("stalled", f"no picture for {patience:g} s")
+        except SourceFailure as failure:
+            # Once libav has waited in vain it gives what it still has of a picture, and only then fails.
+            raise _timed(failure, self._source, before) from None
         raise SourceFailure("ended")
 
     def _paced(self, packets: Iterator["av.Packet[Any]"]) -> Iterator["av.Packet[Any]"]:
@@ -188,8 +200,10 @@ class LiveStream:
 def open_live(source: Source, open_container: Open = av.open) -> LiveStream:
     """Connect, within the source's timeout. Raises SourceFailure."""
     timeout = source.timeout_seconds
-    # What is read to find out about the stream is kept: the first packet can be the key frame (so no `nobuffer`).
-    options = {"analyzeduration": str(int(timeout * SECOND))}
+    secured = is_secured(source.url)
+    # What is read to find out about the stream is kept: the first packet can be the key frame (so no `nobuffer`). A TLS
+    # connection does not survive being interrupted by the timeout, so there it has to have ended before.
+    options = {"analyzeduration": str(int(timeout * SECOND * (_PROBED_OVER_TLS if secured else 1)))}
     name, container_format = source.url, None
     match source.kind:
         case "rtsp":
@@ -202,13 +216,32 @@ def open_live(source: Source, open_container: Open = av.open) -> LiveStream:
             options |= {"input_format": "mjpeg"}
         case _:
             name, options = f"file:{source.url}", {"protocol_whitelist": "file"}
-    with _failures():
-        container = open_container(name, format=container_format, options=options, timeout=(timeout, timeout))
+    if secured:
+        options |= source.trust.options()
+    begin = time.monotonic()
     try:
+        with _failures():
+            container = open_container(name, format=container_format, options=options, timeout=(timeout, timeout))
+    except SourceFailure as found:
+        failure = _timed(found, source, begin)
+        if secured and failure.reason in _SAID_OF_TLS:
+            failure = explain(source.url, source.trust, min(timeout, _EXPLAIN_SECONDS)) or failure
+        raise failure from None
+    try:
+        if secured and source.trust.verify and container.format.name in REFERRING:
+            raise SourceFailure("unsupported", "of a playlist's parts no certificate can be checked: see tls_verify")
         return LiveStream(source, container)
     except BaseException:
         container.close()
         raise
+
+
+def _timed(failure: SourceFailure, source: Source, since: float) -> SourceFailure:
+    """Over TLS, libav tells waiting in vain from other failures by nothing but the time that it took."""
+    waited = time.monotonic() - since >= source.timeout_seconds
+    return (
+        SourceFailure("timed out") if waited and is_secured(source.url) and failure.reason in _SAID_OF_TLS else failure
+    )
 
 
 @contextmanager

@@ -1,30 +1,18 @@
 """TLS and client certificates, with certificates made on the spot."""
 
-import subprocess
-
 import pytest
 
 from privid.client import CallFailed, Client, OwnerClient, Target
 from privid.testing.services import running_server
-
-
-def openssl(*arguments, cwd):
-    subprocess.run(["openssl", *map(str, arguments)], cwd=cwd, check=True, capture_output=True)
+from tests.support.tls import make_authority, make_certificate
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
-    key = ("-newkey", "rsa:2048", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test ca", cwd=folder)
-    (folder / "names").write_text("subjectAltName = DNS:localhost, IP:127.0.0.1\n")
+    make_authority(folder)
     for name in ("server", "client"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}", cwd=folder)
-        openssl(
-            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-            *("-out", f"{name}.pem", "-extfile", "names"),
-            cwd=folder,
-        )
+        make_certificate(folder, name)
     return folder
 
 

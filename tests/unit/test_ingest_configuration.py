@@ -8,12 +8,14 @@ from privid.ingest.configuration import load
 from privid.ingest.errors import BadRecording, BadVideoFile
 from privid.ingest.folder import time_in_name
 from privid.ingest.live import Encoding, Source, redacted
+from privid.ingest.trust import Trust, authorities
 from privid.video.catalog import Catalog
+from tests.support.tls import make_authority
 
 
-@pytest.fixture
-def catalog(tmp_path):
-    found = Catalog(open_database(tmp_path / "privid.sqlite3"))
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    found = Catalog(open_database(tmp_path_factory.mktemp("catalog") / "privid.sqlite3"))
     found.add_camera("gate", created_us=1, url="rtsp://host/1")
     found.add_camera("yard", created_us=1)
     found.add_camera("clips", created_us=1)
@@ -71,6 +73,23 @@ def test_video_is_coded_again_only_where_the_file_says_so(catalog, tmp_path):
     assert load(catalog, file).sources["gate"].encoding == Encoding(SECOND, 30)
 
 
+def test_who_is_believed_over_tls(catalog, tmp_path):
+    """Whom this machine knows, unless the file says otherwise."""
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    make_authority(folder)
+    file = tmp_path / "ingest.toml"
+    file.write_text('[cameras.yard]\nurl = "https://host/1"\n')
+    assert load(catalog, file).sources["yard"].trust == Trust(verify=True)
+    assert Trust().options() == {"tls_verify": "1", "ca_file": str(authorities())}
+    file.write_text('[cameras.yard]\nurl = "rtsps://host/1"\ntls_ca = "authorities/ca.pem"\ntls_name = "camera-17"\n')
+    trust = load(catalog, file).sources["yard"].trust
+    assert trust == Trust(True, folder / "ca.pem", "camera-17")
+    assert trust.options() == {"tls_verify": "1", "ca_file": str(folder / "ca.pem"), "verifyhost": "camera-17"}
+    file.write_text('[cameras.yard]\nurl = "rtsps://host/1"\ntls_verify = false\n')
+    assert load(catalog, file).sources["yard"].trust.options() == {"tls_verify": "0"}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -91,6 +110,12 @@ def test_video_is_coded_again_only_where_the_file_says_so(catalog, tmp_path):
         ('[cameras.gate]\nreencode = "h264"\nquantiser = 0', "quantiser is a number from 1"),
         ('[cameras.gate]\nreencode = "h264"\nquantiser = "23"', "quantiser is a number from 1"),
         ('[cameras.clips]\nurl = "/"\nreencode = "h264"', "reencode is for live video"),
+        ("[cameras.gate]\ntls_verify = false", "tls_verify goes with an address that begins with rtsps:// or https://"),
+        ('[cameras.yard]\nurl = "rtsps://host/1"\ntls_verify = "no"', "tls_verify is true, or false to believe"),
+        ('[cameras.yard]\nurl = "https://host/1"\ntls_name = 5', "tls_name is text in quotes"),
+        ('[cameras.yard]\nurl = "https://host/1"\ntls_ca = "no.pem"', "cannot read certificates from"),
+        ('[cameras.yard]\nurl = "https://host/1"\ntls_ca = "ingest.toml"', "holds no certificate in PEM"),
+        ('[cameras.yard]\nurl = "https://host/1"\ntls_verify = false\ntls_name = "x"', "nothing is checked; leave out"),
         ('segment = "1h"', "segment must be"),
         ('[cameras.gate]\nusername = "x"', "go together"),
         ('[cameras.gate]\nusername = "x"\npassword_file = "nothing"', "cannot read the password"),
