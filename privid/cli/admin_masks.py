@@ -42,7 +42,8 @@ def mask_add(
         list[str] | None, typer.Option(metavar="X,Y X,Y ...", help="Hides what is inside. May be repeated.")
     ] = None,
     polygons: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="A list of polygons, each a list of points [x, y].")
+        Path | None,
+        typer.Option(metavar="FILE.json", help="A list of polygons, each a list of points, each x and y in a list."),
     ] = None,
     yes: Yes = False,
     json: Json = False,

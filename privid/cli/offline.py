@@ -1,9 +1,11 @@
 """Planning without a server: a query against a published policy file. Nothing leaves this machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from privid.cli.terminal import InputError, read_text
+from privid.domain.policy import CameraPolicy
 from privid.owner.policy_file import PolicyFile, PolicyFileError, read_policy_file
 from query_lang.schema import CameraSchema, Catalog
 
@@ -26,7 +28,8 @@ def explain(
     from query_lang import compile_script
 
     file = load_policy_file(policy_path)
-    names, default = catalog(file), default_epsilon_nano or file.default_epsilon_nano
+    names = Catalog(cameras=cameras(file.policies), executables=None)
+    default = default_epsilon_nano or file.default_epsilon_nano
     script = compile_script(text, names, horizon_us=horizon_us)
     if script.every_us is None:
         return to_json(certify(script, file.policies, default), file.policies, None)
@@ -37,23 +40,20 @@ def explain(
     return series_json(script, windows, file.policies, None)
 
 
-def catalog(file: PolicyFile) -> Catalog:
-    """What queries can name, by a policy file: its cameras, masks and regions, and any executable."""
-    return Catalog(
-        cameras={
-            name: CameraSchema(
-                name=name,
-                timezone=policy.timezone,
-                masks=tuple(policy.masks),
-                regions={scheme: regions.names for scheme, regions in policy.regions.items()},
-                width=policy.width or None,
-                height=policy.height or None,
-                fps=policy.fps,
-            )
-            for name, policy in file.policies.items()
-        },
-        executables=None,
-    )
+def cameras(policies: Mapping[str, CameraPolicy]) -> dict[str, CameraSchema]:
+    """What queries can name of cameras, by their policies: masks and regions."""
+    return {
+        name: CameraSchema(
+            name=name,
+            timezone=policy.timezone,
+            masks=tuple(policy.masks),
+            regions={scheme: regions.names for scheme, regions in policy.regions.items()},
+            width=policy.width or None,
+            height=policy.height or None,
+            fps=policy.fps,
+        )
+        for name, policy in policies.items()
+    }
 
 
 def named_executables(text: str) -> tuple[str, ...]:

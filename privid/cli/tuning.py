@@ -25,9 +25,9 @@ _SHOWN = 12
 
 def tune(
     query: trying.Query,
-    policy: Annotated[Path, typer.Option(metavar="POLICY.toml", help="The policy file that the owner publishes.")],
     video: trying.Video = None,
     sample: trying.Sample = None,
+    policy: trying.Policy = None,
     chunks: Annotated[
         str | None, typer.Option(metavar="SECONDS,...", help="Chunk lengths to try, such as 1,2,5,10.")
     ] = None,
@@ -41,7 +41,8 @@ def tune(
 ) -> None:
     """Find the chunk length, rows and range with the least error: what chunking costs the detector, plus the noise.
 
-    The executable runs in the sandbox on that video, once for each chunk length; no budget is spent.
+    The executable runs in the sandbox on that video, once for each chunk length; no budget is spent. The noise is that
+    of the policy file or, without one, of the sample's camera.
 
     \b
     $ privid tune people-counter --video plaza.mp4 --policy policy.toml --plot tune.png
@@ -51,17 +52,25 @@ def tune(
     from privid.trial.footage import footage
     from privid.trial.tuning import Question, Unsuitable, outcomes
     from query_lang import compile_script
+    from query_lang.schema import Catalog
 
     check_writable(plot)
     query = trying.query_file(query)
     text = read_text(query, "the query")
-    file = offline.load_policy_file(policy)
+    if policy is None and sample is None:
+        raise InputError("usage", "noise follows from a policy", "give --policy POLICY.toml, or --sample CAMERA")
+    default = int(nano_epsilon("1")) if policy is None else offline.load_policy_file(policy).default_epsilon_nano
     lengths = _lengths(chunks)
     try:
-        with trying.clip(video, sample) as path, trying.errors(), footage(path) as film:
+        with (
+            trying.clip(video, sample, policy) as (path, known),
+            trying.errors(),
+            footage(path, known) as film,
+        ):
             with about(text, query.name):
-                script = compile_script(text, offline.catalog(file))
-            question = Question(script, file.policies, file.default_epsilon_nano or int(nano_epsilon("1")))
+                script = compile_script(text, Catalog(cameras=offline.cameras(known.policies), executables=None))
+            question = Question(script, known.policies, default)
+            trying.check_views(film, question.process)
             source = trying.executables(script.processes, query, executable or [])[question.process.executable]
             graphs = trying.models(script.processes, query, model)
             attempts = _run(question, source, graphs.get(question.process.model or ""), film, lengths)

@@ -58,6 +58,11 @@ class Client:
         request = query_pb2.GetSampleRequest(camera=camera)
         return self._connection.repeat(self._stub.GetSample, lambda: request).content
 
+    def picture(self, camera: str, sha256: str) -> bytes:
+        """What a mask or a region scheme of a camera hides, as binary PBM; the camera's policy names it."""
+        request = query_pb2.GetCameraPictureRequest(camera=camera, sha256=sha256)
+        return self._connection.repeat(self._stub.GetCameraPicture, lambda: request).content
+
     def upload(self, name: str, content: bytes) -> tuple[Executable, bool]:
         """Store an executable under a name. True: its newest version had this content already."""
 

@@ -116,6 +116,13 @@ class CameraPolicy:
             if mask.rho_us > self.rho_us:
                 raise ValueError(f"mask {name!r}: rho must not be more than the camera's rho")
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The pictures that its masks and regions name, each once."""
+        masks, regions = self.masks.values(), self.regions.values()
+        named = [*(mask.picture for mask in masks), *(scheme.picture for scheme in regions)]
+        return tuple(picture for picture in dict.fromkeys(named) if picture)
+
     def under(self, mask: str) -> MaskPolicy:
         """The policy of one mask; `none` is (rho, 1). Raises KeyError for a mask that is not defined."""
         return MaskPolicy(self.rho_us, 1) if mask == NO_MASK else self.masks[mask]

@@ -130,9 +130,10 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
     executables = ExecutableStore(parts.database, home.executables, parts.clock, limits_of(settings))
     executables.discard_leftovers()
     queries = Queries(parts.database)
+    desk = PolicyDesk(parts.policies, Catalog(parts.database), PictureStore(home.pictures))
     authenticator = Authenticator(parts.database)
     analysts = analysts_endpoint(
-        QueryService(parts.engine, cameras, samples, people, executables, queries, settings, parts.clock),
+        QueryService(parts.engine, cameras, desk, samples, people, executables, queries, settings, parts.clock),
         authenticator,
         settings,
     )
@@ -140,7 +141,7 @@ async def serve(settings: Settings, parts: Parts, on_ready: Callable[[Addresses]
         AdminService(
             parts.engine,
             cameras,
-            PolicyDesk(parts.policies, Catalog(parts.database), PictureStore(home.pictures)),
+            desk,
             people,
             executables,
             queries,

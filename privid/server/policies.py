@@ -65,6 +65,14 @@ class PolicyDesk:
         """Every version of a camera's policy, the oldest first. Raises LedgerError."""
         return self._policies.versions(camera)
 
+    def picture_of(self, camera: str, name: str) -> bytes:
+        """A picture that a camera's policy names now. Raises Refused, LedgerError or StoreFailure."""
+        if name not in self._policies.current(camera).pictures:
+            raise Refused(
+                "invalid_request", f"the policy of {camera} names no such picture", "it may have changed: try again"
+            )
+        return self.picture(name)
+
     def preview(self, proposals: Mapping[str, CameraPolicy], pictures: Iterable[bytes] = ()) -> Preview:
         """What applying these would do; `pictures` are those that came with them. Changes nothing.
 

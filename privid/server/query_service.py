@@ -17,6 +17,7 @@ from privid.server.errors import Refused
 from privid.server.executables import ExecutableStore, Upload
 from privid.server.guard import Context, caller
 from privid.server.people import People
+from privid.server.policies import PolicyDesk
 from privid.server.ports import QueryEngine
 from privid.server.queries import Queries, QueryRow
 from privid.server.samples import Samples
@@ -33,6 +34,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self,
         engine: QueryEngine,
         cameras: Cameras,
+        policies: PolicyDesk,
         samples: Samples,
         people: People,
         executables: ExecutableStore,
@@ -42,6 +44,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     ) -> None:
         self._engine = engine
         self._cameras = cameras
+        self._policies = policies
         self._samples = samples
         self._people = people
         self._executables = executables
@@ -68,16 +71,31 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         name = caller().name
 
         def read() -> bytes:
-            granted = self._people.named(name).cameras
-            if request.camera not in granted:
-                raise Refused(
-                    "unknown_camera",
-                    f"there is no camera {request.camera!r} that you may ask about",
-                    f"cameras: {', '.join(granted) or 'none yet'}",
-                )
+            self._require_granted(name, request.camera)
             return self._samples.content(request.camera)
 
         return query_pb2.GetSampleResponse(content=await asyncio.to_thread(read))
+
+    async def GetCameraPicture(
+        self, request: query_pb2.GetCameraPictureRequest, context: Context
+    ) -> query_pb2.GetCameraPictureResponse:
+        """To those who may ask about the camera: they know what its masks hide (docs/explanation/guarantee.md)."""
+        name = caller().name
+
+        def read() -> bytes:
+            self._require_granted(name, request.camera)
+            return self._policies.picture_of(request.camera, request.sha256)
+
+        return query_pb2.GetCameraPictureResponse(content=await asyncio.to_thread(read))
+
+    def _require_granted(self, analyst: str, camera: str) -> None:
+        granted = self._people.named(analyst).cameras
+        if camera not in granted:
+            raise Refused(
+                "unknown_camera",
+                f"there is no camera {camera!r} that you may ask about",
+                f"cameras: {', '.join(granted) or 'none yet'}",
+            )
 
     async def UploadExecutable(
         self, request_iterator: AsyncIterator[query_pb2.UploadExecutableRequest], context: Context

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from privid.engine.slots import table_spec
 from privid.trial.footage import Footage
 from privid.video.chunking import Chunk
-from privid.video.frames import ChunkFrames
 from query_lang.logical import Process
 from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
@@ -37,7 +36,8 @@ Rows = tuple[wire.Row, ...]
 class Attempt:
     """One run on one chunk: its rows, how long it took (milliseconds of wall time) and, in the sandbox, its log.
 
-    `fault` says what went wrong, if anything did: then the chunk has its default row. Plain runs are never timed out.
+    `region` is empty without BY REGION; with it there is a run for each region of a chunk. `fault` says what went
+    wrong, if anything did: then there is the default row. Plain runs are never timed out.
     """
 
     chunk: Chunk
@@ -46,6 +46,7 @@ class Attempt:
     took_ms: float
     fault: str | None
     log: str = ""
+    region: str = ""
 
 
 Report = Callable[[Attempt], None]
@@ -67,26 +68,28 @@ def sandboxed(
     called = None if model is None else ModelSpec(model)
     spec = ExecutableSpec("", source, table_spec(process), process.timeout_us, model=called)
     ran: dict[int, Run] = {}
-    counts: dict[int, int] = {}
+    frames: dict[int, int] = {}
+    regions = footage.regions(process.split)
+    by_index = {chunk.index: chunk for chunk in chunks}
 
     def slots() -> Iterator[Slot]:
-        for read in footage.frames(process.split, chunks, spec.colour):
-            counts[read.index] = len(read.times_us)
-            yield slot(process, footage, read, spec.colour)
+        for slot in footage.slots(process.split, chunks, spec.colour):
+            frames[slot.index] = slot.frame_count
+            yield slot
 
     def finished(index: int, rows: Rows) -> None:
         run = ran.pop(index)
         took_ms = (run.ended_ns - run.started_ns) / 1e6
         log = run.log.decode("utf-8", "replace")
-        report(Attempt(by_index[index], counts[index], rows, took_ms, run.fault, log))
+        chunk, region = by_index[index // len(regions)], regions[index % len(regions)]
+        report(Attempt(chunk, frames[index], rows, took_ms, run.fault, log, region))
 
-    by_index = {chunk.index: chunk for chunk in chunks}
     core = (max(os.sched_getaffinity(0)),)
     backend = backends.choose("fork", program=spec.is_program).name
     with LocalPool(
         spec, "open", core, backend=backend, log_bytes=LOG_BYTES, on_run=lambda run: ran.update({run.index: run})
     ) as pool:
-        pool.run(slots(), len(chunks), finished)
+        pool.run(slots(), len(chunks) * len(regions), finished)
 
 
 def plain(
@@ -107,13 +110,13 @@ def plain(
     guest_weights.load(executable)
     guest_model.attach(None if model is None else local(model))
     sources = Sources(executable.sources, executable.manifest.entry)
-    colour = executable.manifest.colour
-    for read in footage.frames(process.split, chunks, colour):
-        taken = slot(process, footage, read, colour)
+    by_index = {chunk.index: chunk for chunk in chunks}
+    each = len(footage.regions(process.split))
+    for slot in footage.slots(process.split, chunks, executable.manifest.colour):
         view = memoryview(b"")
-        if read.memory is not None:
-            view = memoryview(mmap.mmap(read.memory.fd, taken.frames_bytes, mmap.MAP_SHARED, mmap.PROT_READ))
-        given = guest_chunk.unpack(taken.facts, view)
+        if slot.frames is not None:
+            view = memoryview(mmap.mmap(slot.frames.fd, slot.frames_bytes, mmap.MAP_SHARED, mmap.PROT_READ))
+        given = guest_chunk.unpack(slot.facts, view)
         started, fault = time.perf_counter(), None
         try:
             output = guest_main.encode(sources.run().process(given), table)
@@ -123,25 +126,6 @@ def plain(
         finally:
             sources.forget()
         took_ms = (time.perf_counter() - started) * 1000
-        chunk = Chunk(read.index, read.begin_us, read.end_us)
-        report(Attempt(chunk, len(read.times_us), wire.parse_rows(output, table), took_ms, fault))
-        taken.close()
-
-
-def slot(process: Process, footage: Footage, read: ChunkFrames, colour: guest_chunk.Colour) -> Slot:
-    """The slot that a query would make of a chunk's frames, which are in `colour`."""
-    return Slot(
-        index=read.index,
-        frames=read.memory,
-        frame_count=len(read.times_us),
-        height=read.height,
-        width=read.width,
-        channels=3,
-        times_us=read.times_us,
-        start_us=read.begin_us,
-        end_us=read.end_us,
-        camera=process.split.camera,
-        region="",
-        fps=float(process.split.fps or footage.fps),
-        colour=colour,
-    )
+        rows = wire.parse_rows(output, table)
+        report(Attempt(by_index[slot.index // each], slot.frame_count, rows, took_ms, fault, region=slot.region))
+        slot.close()

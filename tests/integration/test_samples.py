@@ -14,6 +14,7 @@ from privid.domain.files import write_whole
 from privid.server import samples
 from privid.testing.services import running_server
 from privid.testing.video import write_clip
+from privid.video import bitmaps
 
 PROGRAMS = Path(sys.executable).parent
 EXECUTABLE = "def process(chunk):\n    yield {'frames': chunk.frame_count}\n"
@@ -21,6 +22,18 @@ QUERY = """SPLIT plaza BEGIN 2026-12-01T08:00:00Z END 2026-12-01T09:00:00Z BY TI
 PROCESS c USING 'count.py' TIMEOUT 500 ms PRODUCING 1 ROWS WITH SCHEMA (frames:NUMBER=0) INTO t;
 SELECT COUNT(*) FROM t;
 """
+
+POLICY = "\n".join(
+    f"""[camera.{name}]
+epsilon = 1.0
+rho = "30s"
+K = 1
+width = 160
+height = 96
+masks.west = {{ rho = "9s", polygons = [[[0, 0], [{right}, 0], [{right}, 96], [0, 96]]] }}
+"""
+    for name, right in (("plaza", 120), ("bridge", 80))
+)
 
 
 @pytest.fixture
@@ -121,6 +134,32 @@ def test_what_is_no_video_or_of_no_camera_is_refused_and_nothing_is_kept(server,
     with refused("unknown_camera"):
         owner.publish_sample("nowhere", (folder / "staged.mp4").read_bytes())
     assert files(server) == []
+
+
+def test_what_a_mask_hides_is_told_with_the_policy_to_the_analysts_of_the_camera_alone(
+    server, owner, analyst, folder, run
+):
+    (folder / "policy.toml").write_text(POLICY)
+    run("privid-admin", "policy", "apply", "policy.toml", "--yes")
+    policies, _ = owner.policies()
+    mask, bridge = policies["plaza"].masks["west"], policies["bridge"].masks["west"]
+    picture = analyst.picture("plaza", mask.picture)
+    assert bitmaps.digest(picture) == mask.picture
+    for camera, name in (("plaza", bridge.picture), ("plaza", "../owner.token"), ("plaza", "")):
+        with refused("invalid_request"):
+            analyst.picture(camera, name)
+    with refused("unknown_camera"):
+        analyst.picture("bridge", bridge.picture)
+
+    owner.publish_sample("plaza", (folder / "staged.mp4").read_bytes())
+    (folder / "count.py").write_text("def process(chunk):\n    yield {'frames': int(chunk.frames[:, :, :100].max())}\n")
+    (folder / "count.sql").write_text(QUERY.replace("INTO c;", "WITH MASK west INTO c;"))
+    done = run("privid", "try", ".", "--sample", "plaza", "--json")
+    (table,) = json.loads(done.stdout)["tables"]
+    assert [chunk["rows"] for chunk in table["chunks"]] == [[{"frames": 0}]] * 2
+    (folder / "count.sql").write_text(QUERY.replace("COUNT(*)", "SUM(RANGE(frames, 0, 9))"))
+    found = json.loads(run("privid", "tune", ".", "--sample", "plaza", "--chunks", "2", "--json").stdout)
+    assert found["best"]["noise_scale"] > 0  # by the policy that the server tells
 
 
 def test_nobody_discards_a_sample_that_is_being_published(server, owner, analyst, folder, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from privid.cli import main
 from privid.testing.video import write_clip
 
 CLI = (str(Path(sys.executable).with_name("privid")),)
@@ -142,3 +143,93 @@ def test_bad_input(folder, arguments, message):
     (folder / "wrong.sql").write_text("SPLAT street;")
     (folder / "long.sql").write_text(QUERY.replace("2 sec", "1 min"))
     assert message in privid(folder, "try", *arguments, status=2).stderr
+
+
+SIDES = """SPLIT street BEGIN 2026-09-01T13:00:00Z END 2026-09-01T14:00:00Z BY TIME 4 sec {clauses} INTO c;
+PROCESS c USING 'sees.py' TIMEOUT 500 ms PRODUCING EXACTLY 1 ROWS
+  WITH SCHEMA (wide:NUMBER=0, brightest:NUMBER=-1, side:STRING="") INTO t;
+SELECT {select} FROM t;
+"""
+SEES = """
+def process(chunk):
+    yield {"wide": chunk.width, "brightest": int(chunk.frames[:, :, :60].max()), "side": chunk.region}
+"""
+STREET = """[camera.street]
+epsilon = 1.0
+rho = "30s"
+K = 1
+width = 160
+height = 96
+masks.trees = { rho = "10s", polygons = [[[0, 0], [80, 0], [80, 96], [0, 96]]] }
+masks.sky = { rho = "10s" }
+[camera.street.regions.sides]
+names = ["left", "right"]
+polygons.left = [[0, 0], [90, 0], [90, 96], [0, 96]]
+polygons.right = [[90, 0], [160, 0], [160, 96], [90, 96]]
+"""
+
+
+@pytest.fixture
+def street(folder, monkeypatch, capsys):
+    """Runs one command on it, in this process unless it is `try`: its standard output and error."""
+    (folder / "looks.sql").unlink()
+    (folder / "sees.py").write_text(SEES)
+    (folder / "street.toml").write_text(STREET)
+    monkeypatch.chdir(folder)
+
+    def attempt(command, clauses, *, policy="street.toml", video="street.mp4", status=0, select="COUNT(*)"):
+        (folder / "sees.sql").write_text(SIDES.format(clauses=clauses, select=select))
+        arguments = [command, "sees.sql", "--video", video, "--json", *(("--policy", policy) if policy else ())]
+        if command == "try":
+            done = privid(folder, *arguments, status=status)
+            return done.stdout, done.stderr
+        monkeypatch.setattr(sys, "argv", ["privid", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main.run()
+        assert left.value.code == status
+        return capsys.readouterr()
+
+    return attempt
+
+
+def rows(said):
+    return [tuple(chunk["rows"][0].values()) for chunk in json.loads(said[0])["tables"][0]["chunks"]]
+
+
+def error(said):
+    return json.loads(said[0])["error"]
+
+
+@pytest.mark.parametrize("command", ["try", "run-local"])
+def test_masks_and_regions_of_the_policy_file_are_seen_as_a_query_would_see_them(street, command):
+    said = street(command, "WITH MASK trees BY REGION sides")
+    assert [chunk["region"] for chunk in json.loads(said[0])["tables"][0]["chunks"]] == ["left", "right"] * 2
+    left, right, *_ = rows(said)
+    assert left == (90, 0, "left")
+    assert right[::2] == (70, "right")
+    assert right[1] > 100
+
+
+def test_what_nobody_published_is_said(street, folder):
+    ((wide, seen, _), _) = rows(street("run-local", ""))
+    assert wide == 160
+    assert seen > 100
+    assert rows(street("run-local", "WITH MASK trees")) == [(160, 0, "")] * 2
+    alone = street("run-local", "WITH MASK trees", policy=None)
+    assert "nothing says what is hidden: MASK trees" in alone[1]
+    assert rows(alone)[0][1] > 100
+    assert "MASK sky (" in street("run-local", "WITH MASK sky, trees")[1]
+    refused = error(street("run-local", "BY REGION sides", policy=None, status=2))
+    assert "sides" in refused["message"]
+    assert "--policy" in refused["hint"]
+    assert "trees" in error(street("run-local", "WITH MASK tree", status=2))["hint"]
+    write_clip(folder / "small.mp4", 50, size=(80, 48))
+    refused = error(street("run-local", "WITH MASK trees", video="small.mp4", status=2))
+    assert "small.mp4 has pictures of 80x48" in refused["message"]
+    assert rows(street("run-local", "", video="small.mp4"))[0][0] == 80
+
+
+def test_tune_sees_masks_too_and_needs_a_policy(street):
+    found = json.loads(street("tune", "WITH MASK trees", select="AVG(RANGE(brightest, -1, 255))")[0])
+    assert found["truth"] == 0
+    assert "noise follows from a policy" in error(street("tune", "", policy=None, status=2))["message"]

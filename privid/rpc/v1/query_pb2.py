@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from privid.rpc.v1 import types_pb2 as privid_dot_rpc_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19privid/rpc/v1/query.proto\x12\rprivid.rpc.v1\x1a\x19privid/rpc/v1/types.proto\"\x14\n\x12ListCamerasRequest\"=\n\x13ListCamerasResponse\x12&\n\x07\x63\x61meras\x18\x01 \x03(\x0b\x32\x15.privid.rpc.v1.Camera\"\"\n\x10GetSampleRequest\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\"$\n\x11GetSampleResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"@\n\x0cUploadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"`\n\x17UploadExecutableRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.privid.rpc.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"[\n\x18UploadExecutableResponse\x12-\n\nexecutable\x18\x01 \x01(\x0b\x32\x19.privid.rpc.v1.Executable\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\"\x18\n\x16ListExecutablesRequest\"I\n\x17ListExecutablesResponse\x12.\n\x0b\x65xecutables\x18\x01 \x03(\x0b\x32\x19.privid.rpc.v1.Executable\"\x82\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12!\n\x14\x64\x65\x66\x61ult_epsilon_nano\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nhorizon_us\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_default_epsilon_nanoB\r\n\x0b_horizon_us\"#\n\x0f\x45xplainResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"\x95\x01\n\rSubmitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12!\n\x14\x64\x65\x66\x61ult_epsilon_nano\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nhorizon_us\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_default_epsilon_nanoB\r\n\x0b_horizon_us\"W\n\x0eSubmitResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\x12\x0e\n\x06shared\x18\x03 \x01(\x08\" \n\x0cWatchRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"V\n\rWatchResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query\x12\x0e\n\x06now_us\x18\x02 \x01(\x03\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\"$\n\x10GetResultRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"u\n\x11GetResultResponse\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x13\n\x0breleased_us\x18\x02 \x01(\x03\x12\x13\n\x0bvalues_only\x18\x03 \x01(\x08\x12$\n\x06tables\x18\x04 \x03(\x0b\x32\x14.privid.rpc.v1.Table\"&\n\x12ListWindowsRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"a\n\x13ListWindowsResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query\x12%\n\x07windows\x18\x02 \x03(\x0b\x32\x14.privid.rpc.v1.Query\"#\n\x12ListQueriesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"<\n\x13ListQueriesResponse\x12%\n\x07queries\x18\x01 \x03(\x0b\x32\x14.privid.rpc.v1.Query\"!\n\rCancelRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"5\n\x0e\x43\x61ncelResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query2\x97\x07\n\x0cQueryService\x12T\n\x0bListCameras\x12!.privid.rpc.v1.ListCamerasRequest\x1a\".privid.rpc.v1.ListCamerasResponse\x12N\n\tGetSample\x12\x1f.privid.rpc.v1.GetSampleRequest\x1a .privid.rpc.v1.GetSampleResponse\x12\x65\n\x10UploadExecutable\x12&.privid.rpc.v1.UploadExecutableRequest\x1a\'.privid.rpc.v1.UploadExecutableResponse(\x01\x12`\n\x0fListExecutables\x12%.privid.rpc.v1.ListExecutablesRequest\x1a&.privid.rpc.v1.ListExecutablesResponse\x12H\n\x07\x45xplain\x12\x1d.privid.rpc.v1.ExplainRequest\x1a\x1e.privid.rpc.v1.ExplainResponse\x12\x45\n\x06Submit\x12\x1c.privid.rpc.v1.SubmitRequest\x1a\x1d.privid.rpc.v1.SubmitResponse\x12\x44\n\x05Watch\x12\x1b.privid.rpc.v1.WatchRequest\x1a\x1c.privid.rpc.v1.WatchResponse0\x01\x12N\n\tGetResult\x12\x1f.privid.rpc.v1.GetResultRequest\x1a .privid.rpc.v1.GetResultResponse\x12T\n\x0bListWindows\x12!.privid.rpc.v1.ListWindowsRequest\x1a\".privid.rpc.v1.ListWindowsResponse\x12T\n\x0bListQueries\x12!.privid.rpc.v1.ListQueriesRequest\x1a\".privid.rpc.v1.ListQueriesResponse\x12\x45\n\x06\x43\x61ncel\x12\x1c.privid.rpc.v1.CancelRequest\x1a\x1d.privid.rpc.v1.CancelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19privid/rpc/v1/query.proto\x12\rprivid.rpc.v1\x1a\x19privid/rpc/v1/types.proto\"\x14\n\x12ListCamerasRequest\"=\n\x13ListCamerasResponse\x12&\n\x07\x63\x61meras\x18\x01 \x03(\x0b\x32\x15.privid.rpc.v1.Camera\"\"\n\x10GetSampleRequest\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\"$\n\x11GetSampleResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"9\n\x17GetCameraPictureRequest\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"+\n\x18GetCameraPictureResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"@\n\x0cUploadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"`\n\x17UploadExecutableRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.privid.rpc.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"[\n\x18UploadExecutableResponse\x12-\n\nexecutable\x18\x01 \x01(\x0b\x32\x19.privid.rpc.v1.Executable\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\"\x18\n\x16ListExecutablesRequest\"I\n\x17ListExecutablesResponse\x12.\n\x0b\x65xecutables\x18\x01 \x03(\x0b\x32\x19.privid.rpc.v1.Executable\"\x82\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12!\n\x14\x64\x65\x66\x61ult_epsilon_nano\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nhorizon_us\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_default_epsilon_nanoB\r\n\x0b_horizon_us\"#\n\x0f\x45xplainResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"\x95\x01\n\rSubmitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12!\n\x14\x64\x65\x66\x61ult_epsilon_nano\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nhorizon_us\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\x17\n\x15_default_epsilon_nanoB\r\n\x0b_horizon_us\"W\n\x0eSubmitResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\x12\x0e\n\x06shared\x18\x03 \x01(\x08\" \n\x0cWatchRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"V\n\rWatchResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query\x12\x0e\n\x06now_us\x18\x02 \x01(\x03\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\"$\n\x10GetResultRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"u\n\x11GetResultResponse\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x13\n\x0breleased_us\x18\x02 \x01(\x03\x12\x13\n\x0bvalues_only\x18\x03 \x01(\x08\x12$\n\x06tables\x18\x04 \x03(\x0b\x32\x14.privid.rpc.v1.Table\"&\n\x12ListWindowsRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"a\n\x13ListWindowsResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query\x12%\n\x07windows\x18\x02 \x03(\x0b\x32\x14.privid.rpc.v1.Query\"#\n\x12ListQueriesRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"<\n\x13ListQueriesResponse\x12%\n\x07queries\x18\x01 \x03(\x0b\x32\x14.privid.rpc.v1.Query\"!\n\rCancelRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"5\n\x0e\x43\x61ncelResponse\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.privid.rpc.v1.Query2\xfc\x07\n\x0cQueryService\x12T\n\x0bListCameras\x12!.privid.rpc.v1.ListCamerasRequest\x1a\".privid.rpc.v1.ListCamerasResponse\x12N\n\tGetSample\x12\x1f.privid.rpc.v1.GetSampleRequest\x1a .privid.rpc.v1.GetSampleResponse\x12\x63\n\x10GetCameraPicture\x12&.privid.rpc.v1.GetCameraPictureRequest\x1a\'.privid.rpc.v1.GetCameraPictureResponse\x12\x65\n\x10UploadExecutable\x12&.privid.rpc.v1.UploadExecutableRequest\x1a\'.privid.rpc.v1.UploadExecutableResponse(\x01\x12`\n\x0fListExecutables\x12%.privid.rpc.v1.ListExecutablesRequest\x1a&.privid.rpc.v1.ListExecutablesResponse\x12H\n\x07\x45xplain\x12\x1d.privid.rpc.v1.ExplainRequest\x1a\x1e.privid.rpc.v1.ExplainResponse\x12\x45\n\x06Submit\x12\x1c.privid.rpc.v1.SubmitRequest\x1a\x1d.privid.rpc.v1.SubmitResponse\x12\x44\n\x05Watch\x12\x1b.privid.rpc.v1.WatchRequest\x1a\x1c.privid.rpc.v1.WatchResponse0\x01\x12N\n\tGetResult\x12\x1f.privid.rpc.v1.GetResultRequest\x1a .privid.rpc.v1.GetResultResponse\x12T\n\x0bListWindows\x12!.privid.rpc.v1.ListWindowsRequest\x1a\".privid.rpc.v1.ListWindowsResponse\x12T\n\x0bListQueries\x12!.privid.rpc.v1.ListQueriesRequest\x1a\".privid.rpc.v1.ListQueriesResponse\x12\x45\n\x06\x43\x61ncel\x12\x1c.privid.rpc.v1.CancelRequest\x1a\x1d.privid.rpc.v1.CancelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,44 +40,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSAMPLEREQUEST']._serialized_end=190
   _globals['_GETSAMPLERESPONSE']._serialized_start=192
   _globals['_GETSAMPLERESPONSE']._serialized_end=228
-  _globals['_UPLOADHEADER']._serialized_start=230
-  _globals['_UPLOADHEADER']._serialized_end=294
-  _globals['_UPLOADEXECUTABLEREQUEST']._serialized_start=296
-  _globals['_UPLOADEXECUTABLEREQUEST']._serialized_end=392
-  _globals['_UPLOADEXECUTABLERESPONSE']._serialized_start=394
-  _globals['_UPLOADEXECUTABLERESPONSE']._serialized_end=485
-  _globals['_LISTEXECUTABLESREQUEST']._serialized_start=487
-  _globals['_LISTEXECUTABLESREQUEST']._serialized_end=511
-  _globals['_LISTEXECUTABLESRESPONSE']._serialized_start=513
-  _globals['_LISTEXECUTABLESRESPONSE']._serialized_end=586
-  _globals['_EXPLAINREQUEST']._serialized_start=589
-  _globals['_EXPLAINREQUEST']._serialized_end=719
-  _globals['_EXPLAINRESPONSE']._serialized_start=721
-  _globals['_EXPLAINRESPONSE']._serialized_end=756
-  _globals['_SUBMITREQUEST']._serialized_start=759
-  _globals['_SUBMITREQUEST']._serialized_end=908
-  _globals['_SUBMITRESPONSE']._serialized_start=910
-  _globals['_SUBMITRESPONSE']._serialized_end=997
-  _globals['_WATCHREQUEST']._serialized_start=999
-  _globals['_WATCHREQUEST']._serialized_end=1031
-  _globals['_WATCHRESPONSE']._serialized_start=1033
-  _globals['_WATCHRESPONSE']._serialized_end=1119
-  _globals['_GETRESULTREQUEST']._serialized_start=1121
-  _globals['_GETRESULTREQUEST']._serialized_end=1157
-  _globals['_GETRESULTRESPONSE']._serialized_start=1159
-  _globals['_GETRESULTRESPONSE']._serialized_end=1276
-  _globals['_LISTWINDOWSREQUEST']._serialized_start=1278
-  _globals['_LISTWINDOWSREQUEST']._serialized_end=1316
-  _globals['_LISTWINDOWSRESPONSE']._serialized_start=1318
-  _globals['_LISTWINDOWSRESPONSE']._serialized_end=1415
-  _globals['_LISTQUERIESREQUEST']._serialized_start=1417
-  _globals['_LISTQUERIESREQUEST']._serialized_end=1452
-  _globals['_LISTQUERIESRESPONSE']._serialized_start=1454
-  _globals['_LISTQUERIESRESPONSE']._serialized_end=1514
-  _globals['_CANCELREQUEST']._serialized_start=1516
-  _globals['_CANCELREQUEST']._serialized_end=1549
-  _globals['_CANCELRESPONSE']._serialized_start=1551
-  _globals['_CANCELRESPONSE']._serialized_end=1604
-  _globals['_QUERYSERVICE']._serialized_start=1607
-  _globals['_QUERYSERVICE']._serialized_end=2526
+  _globals['_GETCAMERAPICTUREREQUEST']._serialized_start=230
+  _globals['_GETCAMERAPICTUREREQUEST']._serialized_end=287
+  _globals['_GETCAMERAPICTURERESPONSE']._serialized_start=289
+  _globals['_GETCAMERAPICTURERESPONSE']._serialized_end=332
+  _globals['_UPLOADHEADER']._serialized_start=334
+  _globals['_UPLOADHEADER']._serialized_end=398
+  _globals['_UPLOADEXECUTABLEREQUEST']._serialized_start=400
+  _globals['_UPLOADEXECUTABLEREQUEST']._serialized_end=496
+  _globals['_UPLOADEXECUTABLERESPONSE']._serialized_start=498
+  _globals['_UPLOADEXECUTABLERESPONSE']._serialized_end=589
+  _globals['_LISTEXECUTABLESREQUEST']._serialized_start=591
+  _globals['_LISTEXECUTABLESREQUEST']._serialized_end=615
+  _globals['_LISTEXECUTABLESRESPONSE']._serialized_start=617
+  _globals['_LISTEXECUTABLESRESPONSE']._serialized_end=690
+  _globals['_EXPLAINREQUEST']._serialized_start=693
+  _globals['_EXPLAINREQUEST']._serialized_end=823
+  _globals['_EXPLAINRESPONSE']._serialized_start=825
+  _globals['_EXPLAINRESPONSE']._serialized_end=860
+  _globals['_SUBMITREQUEST']._serialized_start=863
+  _globals['_SUBMITREQUEST']._serialized_end=1012
+  _globals['_SUBMITRESPONSE']._serialized_start=1014
+  _globals['_SUBMITRESPONSE']._serialized_end=1101
+  _globals['_WATCHREQUEST']._serialized_start=1103
+  _globals['_WATCHREQUEST']._serialized_end=1135
+  _globals['_WATCHRESPONSE']._serialized_start=1137
+  _globals['_WATCHRESPONSE']._serialized_end=1223
+  _globals['_GETRESULTREQUEST']._serialized_start=1225
+  _globals['_GETRESULTREQUEST']._serialized_end=1261
+  _globals['_GETRESULTRESPONSE']._serialized_start=1263
+  _globals['_GETRESULTRESPONSE']._serialized_end=1380
+  _globals['_LISTWINDOWSREQUEST']._serialized_start=1382
+  _globals['_LISTWINDOWSREQUEST']._serialized_end=1420
+  _globals['_LISTWINDOWSRESPONSE']._serialized_start=1422
+  _globals['_LISTWINDOWSRESPONSE']._serialized_end=1519
+  _globals['_LISTQUERIESREQUEST']._serialized_start=1521
+  _globals['_LISTQUERIESREQUEST']._serialized_end=1556
+  _globals['_LISTQUERIESRESPONSE']._serialized_start=1558
+  _globals['_LISTQUERIESRESPONSE']._serialized_end=1618
+  _globals['_CANCELREQUEST']._serialized_start=1620
+  _globals['_CANCELREQUEST']._serialized_end=1653
+  _globals['_CANCELRESPONSE']._serialized_start=1655
+  _globals['_CANCELRESPONSE']._serialized_end=1708
+  _globals['_QUERYSERVICE']._serialized_start=1711
+  _globals['_QUERYSERVICE']._serialized_end=2731
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,11 @@ class QueryServiceStub:
                 request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleRequest.SerializeToString,
                 response_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleResponse.FromString,
                 _registered_method=True)
+        self.GetCameraPicture = channel.unary_unary(
+                '/privid.rpc.v1.QueryService/GetCameraPicture',
+                request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetCameraPictureRequest.SerializeToString,
+                response_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetCameraPictureResponse.FromString,
+                _registered_method=True)
         self.UploadExecutable = channel.stream_unary(
                 '/privid.rpc.v1.QueryService/UploadExecutable',
                 request_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.UploadExecutableRequest.SerializeToString,
@@ -103,6 +108,13 @@ class QueryServiceServicer:
 
     def GetSample(self, request, context):
         """The clip that a camera's owner shows, to try executables on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCameraPicture(self, request, context):
+        """What a mask or a region scheme of a camera's policy hides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +193,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.GetSample,
                     request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleRequest.FromString,
                     response_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleResponse.SerializeToString,
+            ),
+            'GetCameraPicture': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCameraPicture,
+                    request_deserializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetCameraPictureRequest.FromString,
+                    response_serializer=privid_dot_rpc_dot_v1_dot_query__pb2.GetCameraPictureResponse.SerializeToString,
             ),
             'UploadExecutable': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadExecutable,
@@ -282,6 +299,33 @@ class QueryService:
             '/privid.rpc.v1.QueryService/GetSample',
             privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleRequest.SerializeToString,
             privid_dot_rpc_dot_v1_dot_query__pb2.GetSampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCameraPicture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privid.rpc.v1.QueryService/GetCameraPicture',
+            privid_dot_rpc_dot_v1_dot_query__pb2.GetCameraPictureRequest.SerializeToString,
+            privid_dot_rpc_dot_v1_dot_query__pb2.GetCameraPictureResponse.FromString,
             options,
             channel_credentials,
             insecure,

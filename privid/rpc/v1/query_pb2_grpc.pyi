@@ -35,6 +35,8 @@ class QueryServiceStub:
     """The cameras that this analyst may ask about."""
     GetSample: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSampleRequest, _query_pb2.GetSampleResponse]
     """The clip that a camera's owner shows, to try executables on."""
+    GetCameraPicture: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetCameraPictureRequest, _query_pb2.GetCameraPictureResponse]
+    """What a mask or a region scheme of a camera's policy hides."""
     UploadExecutable: _grpc.StreamUnaryMultiCallable[_query_pb2.UploadExecutableRequest, _query_pb2.UploadExecutableResponse]
     """Stores an executable under a name: the header first, then its bytes. Nothing is stored unless all of it arrived."""
     ListExecutables: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListExecutablesRequest, _query_pb2.ListExecutablesResponse]
@@ -59,6 +61,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """The cameras that this analyst may ask about."""
     GetSample: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSampleRequest, _query_pb2.GetSampleResponse]  # type: ignore[assignment]
     """The clip that a camera's owner shows, to try executables on."""
+    GetCameraPicture: _aio.UnaryUnaryMultiCallable[_query_pb2.GetCameraPictureRequest, _query_pb2.GetCameraPictureResponse]  # type: ignore[assignment]
+    """What a mask or a region scheme of a camera's policy hides."""
     UploadExecutable: _aio.StreamUnaryMultiCallable[_query_pb2.UploadExecutableRequest, _query_pb2.UploadExecutableResponse]  # type: ignore[assignment]
     """Stores an executable under a name: the header first, then its bytes. Nothing is stored unless all of it arrived."""
     ListExecutables: _aio.UnaryUnaryMultiCallable[_query_pb2.ListExecutablesRequest, _query_pb2.ListExecutablesResponse]  # type: ignore[assignment]
@@ -92,6 +96,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetSampleResponse, _abc.Awaitable[_query_pb2.GetSampleResponse]]:
         """The clip that a camera's owner shows, to try executables on."""
+
+    @_abc_1.abstractmethod
+    def GetCameraPicture(
+        self,
+        request: _query_pb2.GetCameraPictureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.GetCameraPictureResponse, _abc.Awaitable[_query_pb2.GetCameraPictureResponse]]:
+        """What a mask or a region scheme of a camera's policy hides."""
 
     @_abc_1.abstractmethod
     def UploadExecutable(

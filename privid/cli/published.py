@@ -1,0 +1,39 @@
+"""What owners publish of their cameras, for trying things out: from a policy file, or with a sample clip."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from privid.cli.terminal import InputError
+from privid.client import Client
+
+if TYPE_CHECKING:
+    from privid.owner.policy_file import PolicyFile
+    from privid.trial.footage import Published
+
+
+def of_file(file: "PolicyFile", path: Path) -> "Published":
+    """The policies of the file at `path`, with the pictures of what it draws. Raises InputError."""
+    from privid.owner.drawings import DrawingError, attach
+    from privid.trial.footage import Published
+
+    policies, pictures = dict(file.policies), dict[str, bytes]()
+    for name, drawings in file.drawings.items():
+        policy = policies[name]
+        try:
+            policies[name], made = attach(policy, drawings, (policy.width, policy.height), path.parent)
+        except DrawingError as error:
+            raise InputError(
+                "drawing", f"{path}: camera {name}: {error}", "ask the owner for the file with its pictures"
+            ) from None
+        pictures |= made
+    return Published(policies, tuple(pictures.values()))
+
+
+def of_camera(client: Client, name: str) -> "Published":
+    """The policy of a camera as the server tells it to analysts, with its pictures. Raises CallFailed."""
+    from privid.trial.footage import Published
+
+    policy = next((camera.policy for camera in client.cameras() if camera.name == name), None)
+    if policy is None:
+        return Published()
+    return Published({name: policy}, tuple(client.picture(name, picture) for picture in policy.pictures))
