@@ -1,11 +1,11 @@
 -- A question that repeats: the average of every five minutes, each window released by itself.
 SPLIT plaza
-  BEGIN 2026-09-01T13:15:00Z END NEVER EVERY 5 min HORIZON 20 min
+  BEGIN 2026-09-01T13:00:00Z END NEVER EVERY 5 min HORIZON 15 min
   BY TIME 10 sec
   AT 5 FPS RESIZE 384x288
   INTO chunks;
 
-PROCESS chunks USING 'people.py' TIMEOUT 800 ms
+PROCESS chunks USING 'people.py' TIMEOUT 400 ms
   PRODUCING EXACTLY 1 ROWS
   WITH SCHEMA (people:NUMBER=0)
   INTO seen;

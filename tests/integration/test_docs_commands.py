@@ -2,9 +2,9 @@
 
 A page's ```sh and ```console blocks are one script, run from a folder that holds `examples/` as the repository does. A
 command line of a console block begins with `$ `; `# exit status N` behind a command says that it fails, and how. A page
-that goes on where another one ends says so: `<!-- commands: after tutorial/first-query.md -->`; one that needs an
-extra, too: `<!-- commands: with detectors -->`. What cannot run here is listed in ELSEWHERE with the reason and the
-check that stands for it.
+that goes on where another one ends says so: `<!-- commands: after tutorial/first-query.md -->`, and the two are run
+together, once; one that needs an extra, too: `<!-- commands: with detectors -->`. What cannot run here is listed in
+ELSEWHERE with the reason and the check that stands for it.
 """
 
 import contextlib
@@ -106,11 +106,15 @@ def elsewhere(command: Command) -> Callable[[str], None] | None:
     return next((check for pattern, _, check in ELSEWHERE if pattern.match(command.text)), None)
 
 
-def script_of(page: Path) -> list[Command]:
-    """The commands of a page that can run, after those of the page that it goes on from."""
+def pages_up_to(page: Path) -> list[Path]:
+    """A page, after the one that it goes on from."""
     before = _AFTER.search(page.read_text())
-    first = script_of(DOCS / before[1]) if before else []
-    return [*first, *(command for command in commands(page) if elsewhere(command) is None)]
+    return [*(pages_up_to(DOCS / before[1]) if before else ()), page]
+
+
+def script_of(page: Path) -> list[Command]:
+    """The commands of a page that can run."""
+    return [command for command in commands(page) if elsewhere(command) is None]
 
 
 def free_ports(count: int) -> list[int]:
@@ -137,19 +141,21 @@ def bash(script: list[Command], ports: list[int]) -> str:
 
 
 def pages_with_commands() -> list[ParameterSet]:
-    pages = [page for page in PAGES if page != GENERATED]
-    return [_parameter(page) for page in pages if any(elsewhere(command) is None for command in commands(page))]
+    """Lists of pages that are run one after the other, in one shell; every page with commands is in one at least."""
+    runs = [pages_up_to(page) for page in PAGES if page != GENERATED and script_of(page)]
+    begun = {page for run in runs for page in run[:-1]}
+    return [_parameter(run) for run in runs if run[-1] not in begun]
 
 
-def _parameter(page: Path) -> ParameterSet:
-    extra = _WITH.search(page.read_text())
-    marks = [getattr(pytest.mark, extra[1])] if extra else []
-    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)
+def _parameter(run: list[Path]) -> ParameterSet:
+    extras = [found[1] for page in run if (found := _WITH.search(page.read_text()))]
+    name = "+".join(str(page.relative_to(ROOT)) for page in run)
+    return pytest.param(run, id=name, marks=[getattr(pytest.mark, extra) for extra in extras])
 
 
 @pytest.mark.timeout(SECONDS + 30)
-@pytest.mark.parametrize("page", pages_with_commands())
-def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pages", pages_with_commands())
+def test_the_commands_of_pages_work(pages: list[Path], tmp_path: Path) -> None:
     ports = free_ports(3)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = {
@@ -164,7 +170,7 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     }
     with (tmp_path / "output").open("w+") as output:
         shell = subprocess.Popen(
-            ["bash", "-c", bash(script_of(page), ports)],
+            ["bash", "-c", bash([command for page in pages for command in script_of(page)], ports)],
             cwd=tmp_path,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -184,7 +190,8 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     assert status == 0, f"{status}\n{said[-6000:]}"
     assert "Traceback" not in said, said[-6000:]
     printed = {comparable(line) for line in said.splitlines()}
-    assert [line for line in shown_output(page) if comparable(line) not in printed] == [], said[-6000:]
+    shown = [line for page in pages for line in shown_output(page)]
+    assert [line for line in shown if comparable(line) not in printed] == [], said[-6000:]
 
 
 def test_examples_of_the_help_texts_use_commands_and_options_that_exist() -> None:
