@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hostile.arena import make_slot, require
-from workers import wire
+from workers import limits, wire
 from workers.host.backends import Name
 from workers.host.errors import SlotsLate, Stopped
 from workers.host.feeder import Slot
@@ -17,10 +17,20 @@ from workers.host.pool import ExecutableSpec, LocalPool, Run, Timing
 
 TURN_US = 200_000
 SPEC = wire.TableSpec((wire.ColumnSpec("verdict", "STRING", "default"),), 1)
+LONG = wire.TableSpec(SPEC.columns, limits.MAX_ROWS)
 MISSED = (("default",),)
 SOURCE = b"""
-import time
+import os, time
+LONG = b'{"verdict": "row"}\\n' * 10_000 + b"end\\n"
 def process(chunk):
+    if chunk.camera == "flood":
+        os.write(3, b"x" * 100_000)
+        os._exit(0)
+    if chunk.camera == "long":
+        left = memoryview(LONG)
+        while left:
+            left = left[os.write(3, left):]
+        os._exit(0)
     if chunk.camera == "dawdle":
         time.sleep(60)
     if chunk.camera == "work":
@@ -33,13 +43,18 @@ class Recorded:
     """A pool and what it did."""
 
     def __init__(
-        self, timing: Timing = "slotted", cores: int = 1, timeout_us: int = TURN_US, backend: Name = "fork"
+        self,
+        timing: Timing = "slotted",
+        cores: int = 1,
+        timeout_us: int = TURN_US,
+        backend: Name = "fork",
+        table: wire.TableSpec = SPEC,
     ) -> None:
         self.runs: dict[int, Run] = {}
         self.rows: dict[int, tuple[wire.Row, ...]] = {}
         self.start_ns = 0
         self.pool = LocalPool(
-            ExecutableSpec("0" * 64, SOURCE, SPEC, timeout_us, libraries=()),
+            ExecutableSpec("0" * 64, SOURCE, table, timeout_us, libraries=()),
             timing,
             tuple(sorted(os.sched_getaffinity(0)))[-cores:],
             backend=backend,
@@ -63,11 +78,11 @@ class Recorded:
         return {run.index: (run.planned_ns - self.start_ns) // (TURN_US * 1000) for run in self.runs.values()}
 
 
-def on_time(cameras: tuple[str, ...], cores: int = 1) -> Recorded:
+def on_time(cameras: tuple[str, ...], cores: int = 1, table: wire.TableSpec = SPEC) -> Recorded:
     """Run these slots. None may run in another slot's turn; on a busy machine some may be late, then it runs again."""
     expected = {index: index // cores for index in range(len(cameras))}
     for _ in range(5):
-        recorded = Recorded(cores=cores)
+        recorded = Recorded(cores=cores, table=table)
         with recorded.pool as pool:
             pool.run(slots(*cameras), len(cameras), recorded.on_rows, reserve_turns=8, start_ns=recorded.soon())
         turns = recorded.turns()
@@ -83,10 +98,16 @@ def slots(*cameras: str) -> Iterator[Slot]:
 
 
 def test_slots_start_on_the_grid_whatever_the_others_do() -> None:
-    cameras = ("quick", "dawdle", "work", "dawdle", "quick", "work")
+    cameras = ("quick", "dawdle", "work", "flood", "quick", "dawdle", "work", "flood")
     recorded = on_time(cameras)
     for index, camera in enumerate(cameras):
-        assert recorded.rows[index] == (MISSED if camera == "dawdle" else ((camera,),))
+        assert recorded.rows[index] == (MISSED if camera in ("dawdle", "flood") else ((camera,),))
+
+
+def test_a_long_table_holds_up_no_slot_after_it() -> None:
+    """It takes the host longer than a turn to read one, and what it has not read yet must not stop the warden."""
+    recorded = on_time(("long", "long", "quick", "long", "quick", "quick"), table=LONG)
+    assert [len(recorded.rows[index]) for index in range(6)] == [LONG.max_rows, LONG.max_rows, 1, LONG.max_rows, 1, 1]
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")

@@ -1,15 +1,91 @@
-"""The warden's decisions about one guest, without processes."""
+"""The warden's decisions about one guest, without guests."""
 
 import os
+import select
+import socket
+from collections.abc import Iterator
 
-from workers.host.warden import Guest
+import pytest
+
+from workers.guest import start
+from workers.host import channel, warden
+from workers.host.warden import DONE, KILLED, RESULT_HEADER, Guest, Warden
+
+OUTPUT = b'{"n": 1}\nend\n'
 
 
-def make_guest(go_ns: int = 0) -> Guest:
+def make_guest(go_ns: int = 0, kill_ns: int = 0) -> Guest:
     read, write = os.pipe()
     return Guest(
-        number=1, go_ns=go_ns, kill_ns=0, timeout_ns=1, rows_fd=read, go_fd=write, log_fd=-1, read_while_running=False
+        number=1,
+        go_ns=go_ns,
+        kill_ns=kill_ns,
+        timeout_ns=1,
+        rows_fd=read,
+        go_fd=write,
+        log_fd=-1,
+        read_while_running=False,
     )
+
+
+def finished_guest(*, kill_ns: int = 0, killed: bool = False, output: bytes = OUTPUT) -> Guest:
+    guest = make_guest(go_ns=1, kill_ns=kill_ns)
+    guest.dead = guest.at_end = guest.running = True
+    guest.killed = killed
+    guest.output += start.STARTED + start.START_TIME.pack(5, 0) + output
+    return guest
+
+
+class Zygote:
+    """A process that waits, and ends when it is told to. Nobody waits for it before `close`."""
+
+    def __init__(self) -> None:
+        wait, self._go = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._go)
+            os.read(wait, 1)
+            os._exit(0)
+        os.close(wait)
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def end(self) -> None:
+        os.close(self._go)
+        assert select.select([self._pidfd], [], [], 60)[0]
+
+    def close(self) -> None:
+        os.close(self._pidfd)
+        os.waitpid(self.pid, 0)
+
+
+class Stage:
+    """A warden, and the host's end of its socket."""
+
+    def __init__(self, zygote_pid: int = 0) -> None:
+        self.host, host = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sockets = (self.host, host, *socket.socketpair())
+        config = {"core": None, "backend": "fork", "output_limit": 1000, "log_bytes": 0, "lead_ns": 1}
+        self.warden = Warden(host, self._sockets[2], zygote_pid, None, config)
+
+    def outcome(self) -> tuple[int, bytes]:
+        """Status and output of the next outcome."""
+        message = channel.receive(self.host)
+        assert message.kind == warden.RESULT
+        return RESULT_HEADER.unpack_from(message.payload)[1], message.payload[RESULT_HEADER.size :]
+
+    def is_quiet(self) -> bool:
+        return not select.select([self.host], [], [], 0)[0]
+
+    def close(self) -> None:
+        for end in self._sockets:
+            end.close()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    one = Stage(os.getpid())
+    yield one
+    one.close()
 
 
 def test_a_guest_is_not_started_before_it_is_known_who_it_is() -> None:
@@ -40,3 +116,64 @@ def test_closing_twice_closes_nobody_elses_descriptor() -> None:
     assert all(os.fstat(fd) for fd in other)
     for fd in other:
         os.close(fd)
+
+
+def test_a_dead_guest_is_believed_only_while_its_zygote_lives() -> None:
+    """When a zygote ends, its guests die of that, and what they had is given another turn."""
+    zygote = Zygote()
+    stage = Stage(zygote.pid)
+    stage.warden._report_run(finished_guest())
+    assert stage.outcome() == (DONE, OUTPUT)
+    zygote.end()
+    cut_short = finished_guest(output=b"")
+    with pytest.raises(channel.ClosedError):
+        stage.warden._report_run(cut_short)
+    assert stage.is_quiet()
+    cut_short.close()
+    stage.warden._report_run(finished_guest(killed=True))
+    assert stage.outcome() == (KILLED, b""), "its turn was over: that it died is the warden's own doing"
+    stage.close()
+    zygote.close()
+
+
+def test_a_turn_ends_at_its_end_whoever_killed_its_guest(stage: Stage) -> None:
+    """A guest that writes too much is killed at once. Nobody after it may feel that."""
+    flood = finished_guest(kill_ns=1000, killed=True)
+    stage.warden._running = flood
+    assert stage.warden._next_deadline(400) == 1000
+    stage.warden._advance(999)
+    assert stage.warden._running is flood
+    stage.warden._advance(1000)
+    assert stage.warden._running is None
+    assert stage.outcome() == (KILLED, b"")
+
+
+def test_the_next_guest_is_told_to_start_before_anything_is_said_of_the_last(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(stage.warden, "_start", lambda now: done.append("start"))
+    monkeypatch.setattr(stage.warden, "_report_run", lambda guest: done.append("report"))
+    stage.warden._running = last = finished_guest()
+    stage.warden._advance(1)
+    last.close()
+    assert done == ["start", "report"]
+
+
+def test_a_host_that_takes_its_time_does_not_hold_up_the_warden(stage: Stage) -> None:
+    long = os.urandom(1 << 20)
+    for _ in range(2):
+        stage.warden._report_run(finished_guest(output=long))
+    assert stage.warden._outgoing
+    received: list[bytes] = []
+    while len(received) < 2:
+        while stage.is_quiet():
+            stage.warden._send_some()
+        header = stage.host.recv(5, socket.MSG_WAITALL)
+        left, parts = int.from_bytes(header[1:], "little"), b""
+        while len(parts) < left:
+            stage.warden._send_some()
+            parts += stage.host.recv(left - len(parts))
+        received.append(parts[RESULT_HEADER.size :])
+    assert received == [long, long]
+    assert not stage.warden._outgoing

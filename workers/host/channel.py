@@ -39,12 +39,17 @@ class ClosedError(Exception):
     """The other end is gone."""
 
 
+def packed(kind: bytes, payload: bytes) -> bytes:
+    """One message without descriptors, for whoever sends it in pieces."""
+    return _HEADER.pack(kind, len(payload)) + payload
+
+
 def send(
     sock: socket.socket, kind: bytes, payload: bytes | Mapping[str, object] = b"", fds: Sequence[int] = ()
 ) -> None:
     """Send one message; a mapping goes as JSON. Raises ClosedError."""
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    message = memoryview(_HEADER.pack(kind, len(data)) + data)
+    message = memoryview(packed(kind, data))
     try:
         sent = socket.send_fds(sock, [message[: _HEADER.size]], list(fds))
         sock.sendall(message[sent:])

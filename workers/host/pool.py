@@ -19,7 +19,6 @@ import contextlib
 import fcntl
 import itertools
 import os
-import select
 import tempfile
 import threading
 import time
@@ -32,10 +31,11 @@ from typing import Literal
 
 from workers import bundle, limits, wire
 from workers.guest.chunk import Colour
-from workers.host import backends, cgroups, channel, launcher, models, prewarmed, profile, seccomp, warden
+from workers.host import backends, cgroups, channel, launcher, models, prewarmed, profile, seccomp, waiting, warden
 from workers.host.errors import ExecutableRefused, SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
 from workers.host.launcher import BrokenError, Outcome, RefusedError, Worker
+from workers.host.reader import Reader
 from workers.inference.spec import ModelSpec
 from workers.wire import Row
 
@@ -237,7 +237,7 @@ class LocalPool:
             end = time.monotonic() + START_SECONDS
             for lane in self._lanes:
                 while not lane.worker.ready:
-                    if not select.select([lane.worker], [], [], max(0.0, end - time.monotonic()))[0]:
+                    if not waiting.readable([lane.worker], max(0.0, end - time.monotonic())):
                         raise SandboxUnavailable(f"a worker was not ready within {START_SECONDS:.0f} s")
                     lane.worker.receive()
         except RefusedError as error:
@@ -326,9 +326,9 @@ class LocalPool:
         """Run `total` slots and call `on_rows(slot.index, rows)` once for each, in no particular order.
 
         `slots` is read in a thread of its own, in the order of the grid; it may be a part of a PROCESS (what is left
-        after a crash). `start_ns` is the grid's first moment on CLOCK_MONOTONIC. None: as soon as some slots are ready,
-        for trying out only, as that moment tells how long decoding took. `reserve_turns` as in the public schedule.
-        `stop` ends the run early.
+        after a crash). `on_rows` is called in another one. `start_ns` is the grid's first moment on CLOCK_MONOTONIC.
+        None: as soon as some slots are ready, for trying out only, as that moment tells how long decoding took.
+        `reserve_turns` as in the public schedule. `stop` ends the run early.
 
         Raises SlotsLate (some slots had no turn), SandboxBroken (our failure, twice on one slot), Stopped, ValueError
         (a malformed slot), and whatever `slots` or `on_rows` raise. After an exception the pool is closed.
@@ -336,8 +336,10 @@ class LocalPool:
         with _machine(alone=self._timing == "strict", stop=stop):
             self.start()
             feeder = Feeder(slots, *self._lookahead, self._housekeeping)
-            run = _PoolRun(self, feeder, total, on_rows, stop)
+            reader = Reader(self._spec.table, on_rows, self._housekeeping)
+            run = _PoolRun(self, feeder, reader, total, stop)
             feeder.start()
+            reader.start()
             try:
                 if self._timing == "open":
                     run.open()
@@ -349,6 +351,7 @@ class LocalPool:
             finally:
                 run.give_back()
                 feeder.stop()
+                reader.stop()
 
 
 class _PoolRun:
@@ -358,15 +361,15 @@ class _PoolRun:
         self,
         pool: LocalPool,
         feeder: Feeder,
+        reader: Reader,
         total: int,
-        on_rows: Callable[[int, tuple[Row, ...]], None],
         stop: threading.Event | None,
     ) -> None:
         self._pool = pool
         self._lanes = pool._lanes
         self._feeder = feeder
+        self._reader = reader
         self._total = total
-        self._on_rows = on_rows
         self._stop = stop
         self._turn_ns = pool._turn_ns
         self._margin_ns = min(pool._backend.prepare_ns, pool._turn_ns // 2)
@@ -376,7 +379,7 @@ class _PoolRun:
         self._dropped: list[int] = []
         self._failures: dict[int, int] = {}
         self._retried: set[int] = set()
-        self._finished = 0
+        self._ended = 0
         self._start_ns = 0
         self._turns = 0
         self._all_turns = 0
@@ -389,8 +392,8 @@ class _PoolRun:
     def open(self) -> None:
         """Every slot as soon as a core is free."""
         position = 0
-        while self._finished < self._total:
-            self._check_feeder()
+        while self._reader.finished < self._total:
+            self._check()
             for lane in self._lanes:
                 while lane.worker.ready and len(lane.busy) < 2:
                     if self._late:
@@ -407,17 +410,18 @@ class _PoolRun:
         if start_ns is None:
             while not self._feeder.full() and self._feeder.pulled < min(self._total, 2 * len(self._lanes)):
                 self._listen(None)
-            self._check_feeder()
+            self._check()
             start_ns = time.monotonic_ns() + FIRST_NS
         self._start_ns = start_ns
         self._turns = -(-self._total // len(self._lanes))
         self._all_turns = self._turns + reserve_turns
-        while self._finished < self._total:
-            self._check_feeder()
+        while self._reader.finished < self._total:
+            self._check()
             self._collect_awaited()
             deadlines = [deadline for lane in self._lanes if (deadline := self._fill(lane)) is not None]
-            if not deadlines and not any(lane.busy for lane in self._lanes):
-                raise SlotsLate(self._total - self._finished, self._without_time())
+            ended = not deadlines and not any(lane.busy for lane in self._lanes)
+            if ended and self._reader.finished == self._ended < self._total:
+                raise SlotsLate(self._total - self._ended, self._without_time())
             self._listen(min(deadlines, default=None))
 
     def _fill(self, lane: _Lane) -> int | None:
@@ -478,11 +482,12 @@ class _PoolRun:
 
     # ------------------------------------------------------------------------------------------ wardens and feeder
 
-    def _check_feeder(self) -> None:
+    def _check(self) -> None:
         if self._stop is not None and self._stop.is_set():
             raise Stopped("the run was stopped")
-        if self._feeder.error is not None:
-            raise self._feeder.error
+        for thread in (self._feeder, self._reader):
+            if thread.error is not None:
+                raise thread.error
         if self._feeder.ended and self._feeder.pulled < self._total:
             raise ValueError(f"{self._total} slots were announced, {self._feeder.pulled} came")
 
@@ -496,10 +501,11 @@ class _PoolRun:
 
     def _listen(self, deadline_ns: int | None) -> None:
         timeout = 0.5 if deadline_ns is None else max(0.0, min(0.5, (deadline_ns - time.monotonic_ns()) / 1e9))
-        watched: list[Feeder | Worker] = [self._feeder, *(lane.worker for lane in self._lanes)]
-        readable, _, _ = select.select(watched, [], [], timeout)
-        if self._feeder in readable:
-            self._feeder.acknowledge()
+        watched: list[Feeder | Reader | Worker] = [self._feeder, self._reader, *(lane.worker for lane in self._lanes)]
+        readable = waiting.readable(watched, timeout)
+        for thread in (self._feeder, self._reader):
+            if thread in readable:
+                thread.acknowledge()
         for lane in self._lanes:
             if lane.worker in readable:
                 try:
@@ -518,10 +524,10 @@ class _PoolRun:
             self._failed(outcome.number, slot, outcome.data.decode(errors="replace"))
         else:
             self._let_go(outcome.number, slot)
-            self._finished += 1
+            self._ended += 1
             if self._pool._on_run is not None:
                 self._pool._on_run(_run(slot.index, lane.core, planned, outcome))
-            self._on_rows(slot.index, wire.parse_rows(outcome.data, self._pool._spec.table))
+            self._reader.put(slot.index, outcome.data)
 
     def _let_go(self, position: int, slot: Slot) -> None:
         if slot.frames is None:

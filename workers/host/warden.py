@@ -3,7 +3,8 @@
 A process of its own, so that no other thread of the server holds it up (see the theory of operation in `zygote`). It
 keeps at most one guest running and one prepared. What a guest writes stays in its pipe until it has ended, because how
 soon a reader makes room tells how busy the machine is; only tables too large for a pipe are read while they are
-written. It is handed to the host as bytes, never looked into.
+written. It is handed to the host as bytes, never looked into, once the next guest has been told to start, and as fast
+as the host takes it: how much one wrote must not move another.
 
 Slotted: a guest is killed `lead_ns` before the next grid time, and its output is passed on at that moment, however
 early it ended. In what is left of the turn the next guest is told to start, and itself waits for the exact moment, so
@@ -42,7 +43,7 @@ DONE, LATE, FAILED, KILLED = 0, 1, 2, 3
 """Status: the guest had its run (the rest of the message is its output); it did not get its time (rerun it); the
 sandbox itself failed (the rest of the message says how); it had its run up to the last moment, and gave no output."""
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = _SEND_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 16
 _GREETING_BYTES = 1 + start.START_TIME.size
 
@@ -188,6 +189,7 @@ class Warden:
         self._log_bytes: int = config["log_bytes"]
         self._lead_ns: int = config["lead_ns"]
         self._pipe_bytes = _pipe_size(self._output_limit + _GREETING_BYTES)
+        self._outgoing: deque[memoryview] = deque()
         self._tasks: deque[channel.Message] = deque()
         self._forking: deque[Guest] = deque()
         self._prepared: Guest | None = None
@@ -195,14 +197,22 @@ class Warden:
 
     def run(self) -> None:
         """Until the host closes its end. Raises _ZygoteError, or ClosedError if the zygote is gone."""
+        try:
+            self._loop()
+        finally:  # whatever is said after this begins where a message ends
+            self._send_all()
+
+    def _loop(self) -> None:
         while True:
             now = time.monotonic_ns()
             self._advance(now)
             readable = self._wait(now)
+            self._send_some()
             if self._host in readable:
                 try:
                     self._tasks.append(channel.receive(self._host))
                 except channel.ClosedError:
+                    self._outgoing.clear()
                     return
             if self._zygote in readable:
                 self._forked(channel.receive(self._zygote))
@@ -224,15 +234,15 @@ class Warden:
                     watched.append(guest.pidfd)
                 if guest.log_fd >= 0:
                     watched.append(guest.log_fd)
-        deadline = self._next_deadline()
+        deadline = self._next_deadline(now)
         timeout = None if deadline is None else max(0.0, (deadline - now) / 1e9)
-        readable, _, _ = select.select(watched, [], [], timeout)
+        readable, _, _ = select.select(watched, [self._host] if self._outgoing else [], [], timeout)
         return set(readable)
 
-    def _next_deadline(self) -> int | None:
+    def _next_deadline(self, now: int) -> int | None:
         deadlines = []
         running, prepared = self._running, self._prepared
-        if running is not None and not running.killed:
+        if running is not None and now < running.kill_ns:  # the end of its turn, also if it has been killed before
             deadlines.append(running.kill_ns)
         if prepared is not None and not prepared.open_timing:
             waits_for_core = prepared.startable and running is None
@@ -250,7 +260,7 @@ class Warden:
             elif room <= 0:
                 guest.overflow = True
                 guest.kill()
-                guest.output.clear()
+                del guest.output[_GREETING_BYTES:]
             elif not guest.overflow:
                 guest.output += data
             if not guest.ready and guest.output.startswith(READY):
@@ -267,20 +277,24 @@ class Warden:
     # ------------------------------------------------------------------------------------------------ progress
 
     def _advance(self, now: int) -> None:
-        self._finish(now)
+        finished = self._finish(now)
         self._start(now)
+        if finished is not None:
+            self._report_run(finished)
         if self._prepared is None and self._tasks:
             self._prepare(self._tasks.popleft())
 
-    def _finish(self, now: int) -> None:
+    def _finish(self, now: int) -> Guest | None:
+        """The guest whose turn is over, once it is gone."""
         guest = self._running
         if guest is None:
-            return
+            return None
         if now >= guest.kill_ns and not guest.dead and not guest.killed:
             guest.kill()
-        if guest.gone and (guest.open_timing or now >= guest.kill_ns):
-            self._report_run(guest)
-            self._running = None
+        if not guest.gone or (now < guest.kill_ns and not guest.open_timing):
+            return None
+        self._running = None
+        return guest
 
     def _start(self, now: int) -> None:
         guest = self._prepared
@@ -324,24 +338,45 @@ class Warden:
         self._prepared = None
 
     def _report_run(self, guest: Guest) -> None:
-        output = bytes(guest.output)
         if not guest.killed and _is_ending(self._zygote_pid):
             # The zygote took its guests with it, and is not heard to be gone while one of them is still starting.
             raise channel.ClosedError
-        if guest.overflow:
-            self._report(guest, DONE)
-        elif not output.startswith(start.STARTED) or len(output) < _GREETING_BYTES:
+        if not guest.output.startswith(start.STARTED) or len(guest.output) < _GREETING_BYTES:
             # Our own code in the guest says when it hands over; before that nothing of the analyst's has run.
             self._report(guest, FAILED, b"a guest died before the executable was started")
         else:
-            started, _ = start.START_TIME.unpack_from(output, 1)
-            killed = (KILLED, b"") if guest.killed else (DONE, output[_GREETING_BYTES:])
-            self._report(guest, *killed, started)
+            started, _ = start.START_TIME.unpack_from(guest.output, 1)
+            status = KILLED if guest.killed and not guest.overflow else DONE
+            output = b"" if guest.killed else bytes(memoryview(guest.output)[_GREETING_BYTES:])
+            self._report(guest, status, output, started)
         guest.close()
 
     def _report(self, guest: Guest, status: int, data: bytes = b"", started_ns: int = 0) -> None:
         header = RESULT_HEADER.pack(guest.number, status, started_ns, guest.ended_ns, len(guest.log))
-        channel.send(self._host, RESULT, header + guest.log + data)
+        self._outgoing.append(memoryview(channel.packed(RESULT, header + guest.log + data)))
+        self._send_some()
+
+    def _send_some(self) -> None:
+        """Some of what is to be said, if the host has room for it."""
+        if self._outgoing:
+            with contextlib.suppress(BlockingIOError):
+                self._send(socket.MSG_DONTWAIT)
+
+    def _send_all(self) -> None:
+        while self._outgoing:
+            self._send(0)
+
+    def _send(self, flags: int) -> None:
+        first = self._outgoing[0]
+        try:
+            sent = self._host.send(first[:_SEND_BYTES], flags)
+        except (BrokenPipeError, ConnectionResetError):
+            self._outgoing.clear()
+            raise channel.ClosedError from None
+        if sent < len(first):
+            self._outgoing[0] = first[sent:]
+        else:
+            self._outgoing.popleft()
 
     # ------------------------------------------------------------------------------------------------- forking
 
