@@ -128,8 +128,11 @@ def output_limit(spec: TableSpec) -> int:
     return min(limits.MAX_OUTPUT_BYTES, spec.max_rows * line_limit(spec) + 65_536)
 
 
-def encode_row(row: Mapping[str, object], columns: Sequence[ColumnSpec]) -> bytes:
-    """One line of output. Values that the host would replace by the default are left out."""
+def encode_row(row: Mapping[str, object], columns: Sequence[ColumnSpec], unusable: set[str]) -> bytes:
+    """One line of output. Values that the host would replace by the default are left out.
+
+    `unusable` gets the columns for which there is a value, but none that is acceptable.
+    """
     parts = []
     for column in columns:
         value = row.get(column.name)
@@ -137,7 +140,10 @@ def encode_row(row: Mapping[str, object], columns: Sequence[ColumnSpec]) -> byte
         if item is not None and not isinstance(value, str):
             value = item()  # NumPy scalars, and arrays of one element
         checked = accept(value, column.type)
-        if checked is not None:
+        if checked is None:
+            if value is not None:
+                unusable.add(column.name)
+        else:
             parts.append(f"{json.dumps(column.name)}:{json.dumps(checked)}")
     return ("{" + ",".join(parts) + "}\n").encode("ascii")
 

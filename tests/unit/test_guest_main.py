@@ -1,5 +1,6 @@
 """The guest's own part: what `process` may give back, and the chunk it is given."""
 
+import sys
 import types
 
 import numpy as np
@@ -42,6 +43,20 @@ def test_numpy_values_are_numbers() -> None:
 
 def test_unknown_columns_and_values_are_left_out() -> None:
     assert rows({"n": object(), "s": None, "other": 1}) == ((0.0, "-"),)
+
+
+def test_what_does_not_count_is_said_to_whoever_reads_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows([{"n": 1}, {"n": None}, {}])  # a column that is left out has its default, as its author knows
+    assert capsys.readouterr().err == ""
+    rows([{"n": "three", "s": "x"}, {"N": 3}])
+    assert "not of its type: N, n\n" in capsys.readouterr().err
+    rows([{"n": 1}] * 4)
+    assert "the first 3 rows count" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert rows({"other": 1}) == ((0.0, "-"),)
 
 
 @pytest.mark.parametrize("result", [3, [3]])

@@ -27,13 +27,29 @@ def rows_of(result: object) -> Iterable[Mapping[str, object]]:
 
 
 def encode(result: object, table: wire.TableSpec) -> bytes:
-    """A slot's complete output. Stops after `max_rows` rows, so an endless generator ends."""
+    """A slot's complete output. Stops after `max_rows` rows, so an endless generator ends.
+
+    What does not count is said on standard error, which is read in try-outs only.
+    """
     parts: list[bytes] = []
+    columns = {column.name for column in table.columns}
+    ignored: set[str] = set()
     for row in rows_of(result):
         if len(parts) == table.max_rows:
+            _note(f"PRODUCING lets the first {table.max_rows} rows count, and there are more")
             break
-        parts.append(wire.encode_row(row, table.columns))
+        parts.append(wire.encode_row(row, table.columns, ignored))
+        ignored |= row.keys() - columns
+    if ignored:
+        _note(
+            f"WITH SCHEMA has no such column, or the value is not of its type: {', '.join(sorted(map(str, ignored)))}"
+        )
     return b"".join(parts) + wire.END
+
+
+def _note(text: str) -> None:
+    with contextlib.suppress(Exception):  # the executable may have closed it
+        print(f"privid: {text}", file=sys.stderr)
 
 
 def print_error(sources: Sources, error: BaseException) -> None:
