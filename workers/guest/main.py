@@ -39,11 +39,10 @@ def encode(result: object, table: wire.TableSpec) -> bytes:
             _note(f"PRODUCING lets the first {table.max_rows} rows count, and there are more")
             break
         parts.append(wire.encode_row(row, table.columns, ignored))
-        ignored |= row.keys() - columns
+        ignored.update(set(row) - columns)
     if ignored:
-        _note(
-            f"WITH SCHEMA has no such column, or the value is not of its type: {', '.join(sorted(map(str, ignored)))}"
-        )
+        names = ", ".join(sorted(map(str, ignored)))
+        _note(f"WITH SCHEMA has no such column, or the value is not of its type: {names}")
     return b"".join(parts) + wire.END
 
 
