@@ -54,7 +54,7 @@ def save_release(release: Release, path: Path) -> None:
     _save(figure, path)
 
 
-def save_tuning(outcomes: "Sequence[Outcome]", path: Path) -> None:
+def save_tuning(outcomes: "Sequence[Outcome]", title: str, path: Path) -> None:
     """Draw the least expected error at each chunk length, and what it is made of, into a PNG. Raises InputError."""
     from matplotlib.figure import Figure
 
@@ -74,6 +74,7 @@ def save_tuning(outcomes: "Sequence[Outcome]", path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("chunk length, seconds")
     axes.set_ylabel("mean absolute error")
+    axes.set_title(title, fontsize=10, loc="left")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9)
     _save(figure, path)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from query_lang.logical import Process
 
 _LOGS, _LOG_LINES = 3, 40
-"""So many chunks' logs are shown, so many lines of each, those of failed chunks first; all of it is in the JSON."""
+"""So many different logs are shown, so many lines of each, those of failed chunks first; all of it is in the JSON."""
+_CHUNKS_NAMED = 5
 
 Query = Annotated[
     Path, typer.Argument(metavar="QUERY.sql", help="The query, or a folder with one query and its executable.")
@@ -290,15 +291,20 @@ def _print(process: "Process", attempts: "list[Attempt]", video: Path) -> None:
 
 
 def _print_logs(printed: "list[Attempt]") -> None:
-    shown = sorted(printed, key=lambda attempt: attempt.fault is None)[:_LOGS]
-    for attempt in sorted(shown, key=lambda attempt: attempt.chunk.index):
-        lines = attempt.log.rstrip().splitlines()
-        more = [f"... {len(lines) - _LOG_LINES} more lines"] if lines[_LOG_LINES:] else []
-        where = f", {attempt.region}" if attempt.region else ""
-        stdout().print(f"chunk {attempt.chunk.index}{where} printed:", markup=False)
-        stdout().print("\n".join(f"  {line}" for line in [*lines[:_LOG_LINES], *more]), markup=False)
-    if len(printed) > _LOGS:
-        stdout().print(f"{len(printed) - _LOGS} more chunks printed something: --json has all of it", markup=False)
+    same: dict[str, list[Attempt]] = {}
+    for attempt in sorted(printed, key=lambda attempt: (attempt.fault is None, attempt.chunk.index)):
+        same.setdefault(attempt.log.rstrip(), []).append(attempt)
+    for log, attempts in list(same.items())[:_LOGS]:
+        names = [f"{attempt.chunk.index}{attempt.region and f' ({attempt.region})'}" for attempt in attempts]
+        more = f" and {len(names) - _CHUNKS_NAMED} more" if names[_CHUNKS_NAMED:] else ""
+        stdout().print(
+            f"chunk{'s' if names[1:] else ''} {', '.join(names[:_CHUNKS_NAMED])}{more} printed:", markup=False
+        )
+        lines = log.splitlines()
+        rest = [f"... {len(lines) - _LOG_LINES} more lines"] if lines[_LOG_LINES:] else []
+        stdout().print("\n".join(f"  {line}" for line in [*lines[:_LOG_LINES], *rest]), markup=False)
+    if left := sum(map(len, list(same.values())[_LOGS:])):
+        stdout().print(f"{left} more chunks printed something else: --json has all of it", markup=False)
 
 
 def _value(value: object) -> str:

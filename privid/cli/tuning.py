@@ -81,7 +81,7 @@ def tune(
     if plot is not None:
         from privid.cli.plots import save_tuning
 
-        save_tuning(found, plot)
+        save_tuning(found, f"best: {_named(found[0])}; expected error {found[0].error:.3g}", plot)
     if json:
         print_json({"truth": truth, "best": _json(found[0]), "settings": [_json(outcome) for outcome in found]})
     else:
@@ -177,13 +177,18 @@ def _print(truth: float, found: "Sequence[Outcome]") -> None:
             )
         )
     out.print(listing)
-    setting = found[0].setting
-    bounds = "" if setting.range is None else f", RANGE {setting.range[0]:g} to {setting.range[1]:g}"
-    rows = f"{setting.rows} row{'s' if setting.rows > 1 else ''}"
     out.print(
-        f"best: BY TIME {setting.chunk_us / SECOND:g} sec, {rows} a chunk{bounds}; expected error "
-        f"{found[0].error:.3g}. TIMEOUT has to be more than {found[0].longest_ms:.0f} ms.",
+        f"best: {_named(found[0])}; expected error {found[0].error:.3g}. "
+        f"TIMEOUT has to be more than {found[0].longest_ms:.0f} ms.",
         markup=False,
     )
     if len(found) > len(shown):
         out.print(f"{len(found) - len(shown)} more settings: --json has all of them", markup=False)
+
+
+def _named(outcome: "Outcome") -> str:
+    """A setting as queries write it."""
+    setting = outcome.setting
+    bounds = "" if setting.range is None else f", RANGE {setting.range[0]:g} to {setting.range[1]:g}"
+    rows = f"{setting.rows} row{'s' if setting.rows > 1 else ''}"
+    return f"BY TIME {setting.chunk_us / SECOND:g} sec, {rows} a chunk{bounds}"

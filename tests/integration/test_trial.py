@@ -68,6 +68,10 @@ def test_the_sandbox_shows_rows_times_faults_and_logs(folder):
     assert "4 chunks" in shown
     assert "2 failed" in shown
     assert "ValueError: not this one" in shown
+    (folder / "looks.py").write_text("def process(chunk):\n    print('again')\n    return {'total': 1}\n")
+    shown = privid(folder, "try", ".", "--video", "street.mp4").stdout
+    assert "chunks 0, 1, 2, 3 printed:\n  again\n  privid: WITH SCHEMA has no such column" in shown
+    assert "not of its type: total\n4 chunks" in shown
 
 
 def test_without_the_sandbox_the_rows_are_the_same(folder):

@@ -105,6 +105,26 @@ def test_helpers() -> None:
     assert sdk.sample(make_chunk(0), 3).tolist() == []
 
 
+def test_an_error_shows_the_source_of_the_executable_and_nothing_of_the_system(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def said(source: bytes) -> str:
+        sources = modules.Sources({"executable.py": source}, "executable.py")
+        try:
+            sources.run().process(None)
+        except (AttributeError, SyntaxError) as error:
+            main.print_error(sources, error)
+        finally:
+            sources.forget()
+        return capsys.readouterr().err
+
+    assert said(b"def process(chunk):\n    chunk.frames\n").startswith(
+        'Traceback (most recent call last):\n  File "executable.py", line 2, in process\n    chunk.frames\n'
+    )
+    assert said(b"x = 1\n") == "AttributeError: module 'executable' has no attribute 'process'\n"
+    assert said(b"def process(:\n").startswith('  File "executable.py", line 1\n')
+
+
 def test_the_module_is_the_source_and_nothing_else() -> None:
     def module(source: bytes) -> types.ModuleType:
         sources = modules.Sources({"executable.py": source}, "executable.py")

@@ -52,12 +52,12 @@ def _note(text: str) -> None:
 
 
 def print_error(sources: Sources, error: BaseException) -> None:
-    """Print an executable's traceback, from its own first frame on, with its source lines."""
+    """Print an executable's traceback, from its own first frame on, with its source lines; none of the system's."""
     sources.show_lines()
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename not in sources:
         trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace or error.__traceback__)
+    traceback.print_exception(type(error), error, trace)
 
 
 def run(sources: Sources, chunk: Chunk, table: wire.TableSpec, out: int) -> NoReturn:
