@@ -5,7 +5,7 @@ SPLIT plaza
   AT 5 FPS RESIZE 384x288
   INTO chunks;
 
-PROCESS chunks USING 'people.py' TIMEOUT 400 ms
+PROCESS chunks USING 'people.py' TIMEOUT 500 ms
   PRODUCING EXACTLY 1 ROWS
   WITH SCHEMA (people:NUMBER=0)
   INTO seen;
