@@ -57,8 +57,9 @@ def persistence(
 ) -> None:
     """Estimate rho and K from recorded video, with what is not known about them.
 
-    Runs where the recordings are. What is found is kept under PRIVID_HOME: stopped, it goes on where it was. Nothing
-    about the camera is changed.
+    Runs where the recordings are, and changes nothing about the camera.
+
+    What is found is kept under PRIVID_HOME: stopped, it goes on where it was.
 
     \b
     $ privid-admin persistence plaza --last 7d

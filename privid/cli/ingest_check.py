@@ -18,8 +18,9 @@ def check_command(
 ) -> None:
     """Compare the catalog with what lies in the store. Exit status 1 if a segment's file is missing.
 
-    This machine may go on recording meanwhile. With --remove no other one may: what it is just storing belongs to no
-    segment yet.
+    This machine may go on recording meanwhile.
+
+    With --remove no other one may: what it is just storing belongs to no segment yet.
 
     \b
     $ privid-ingest check

@@ -175,8 +175,9 @@ def explain(
 ) -> None:
     """Show what a query means and costs. Touches neither video nor budget.
 
-    The text may begin with EXPLAIN. On the server, executables named after USING are uploaded first if they lie beside
-    the query and have changed.
+    The text may begin with EXPLAIN.
+
+    On the server, executables named after USING are uploaded first if they lie beside the query and have changed.
 
     \b
     $ privid explain people.sql

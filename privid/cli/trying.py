@@ -97,8 +97,7 @@ def try_command(
 ) -> None:
     """Run a query's executables in the sandbox on video of your own or an owner's sample: rows, times and logs.
 
-    Costs no budget, and runs on this machine. Masks and regions are those of the policy file, or of the sample's
-    camera.
+    Costs no budget, and runs on this machine. Masks and regions are the policy file's, or the sample's camera's.
 
     \b
     $ privid try people-counter --sample plaza
@@ -335,6 +334,7 @@ def errors() -> Iterator[None]:
     from privid.video.errors import StoreFailure, VideoError
     from workers.guest.weights import WeightsError
     from workers.host.errors import ExecutableRefused, SandboxError
+    from workers.inference.runtime import NotAModel, RuntimeMissing
 
     try:
         yield
@@ -346,6 +346,10 @@ def errors() -> Iterator[None]:
         raise InputError(error.code, error.message, "--sample CAMERA has its masks and regions, too") from None
     except (ExecutableRefused, WeightsError) as error:
         raise InputError("bad_executable", f"it cannot be run: {error}", "mend its manifest or its weights") from None
+    except (NotAModel, RuntimeMissing) as error:
+        raise InputError(
+            "bad_model", f"the model cannot be run: {error}", "mend it, or install what it needs"
+        ) from None
     except SandboxError as error:
         raise FailureError("sandbox", str(error), "privid run-local needs no sandbox") from None
     except (StoreFailure, OSError) as error:

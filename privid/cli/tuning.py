@@ -41,8 +41,9 @@ def tune(
 ) -> None:
     """Find the chunk length, rows and range with the least error: what chunking costs the detector, plus the noise.
 
-    The executable runs in the sandbox on that video, once for each chunk length; no budget is spent. The noise is that
-    of the policy file or, without one, of the sample's camera.
+    The executable runs in the sandbox on that video, once for each chunk length; no budget is spent.
+
+    The noise follows from the policy file or, without one, from the policy of the sample's camera.
 
     \b
     $ privid tune people-counter --video plaza.mp4 --policy policy.toml --plot tune.png
