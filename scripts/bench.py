@@ -4,7 +4,7 @@
 
 A benchmark is a program in benchmarks/ that prints a table, writes the same numbers to benchmarks/out/NAME.json, and
 ends with status 1 if it missed a target. Each page carries what the numbers depend on: processor, cores, memory,
-kernel, and the versions of the main libraries.
+kernel, the versions of the main libraries, and how busy the machine was before.
 """
 
 import argparse
@@ -51,14 +51,15 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
-def page(name: str, table: str) -> str:
-    """The page of one benchmark: what it measures, its table, the machine."""
+def page(name: str, table: str, load: float) -> str:
+    """The page of one benchmark: what it measures, its table, the machine and the load that it had."""
     purpose = ast.get_docstring(ast.parse((BENCHMARKS / f"{name}.py").read_text())) or ""
     return "\n".join(
         [
             f"# Benchmark: {name}",
             "",
-            f"Written by `make bench` from `benchmarks/{name}.py`. Measured on: {machine()}.",
+            f"Written by `make bench` from `benchmarks/{name}.py`. Measured on: {machine()}; at a load of "
+            f"{load:.1f} before it began.",
             "",
             "```text",
             purpose.split("\n\n    ")[0].strip(),
@@ -75,7 +76,7 @@ def page(name: str, table: str) -> str:
 def run(name: str) -> bool:
     """Run one benchmark and write its page. True if it met its targets."""
     print(f"== {name}", flush=True)
-    began = time.monotonic()
+    began, (load, _, _) = time.monotonic(), os.getloadavg()
     command = [sys.executable, str(BENCHMARKS / f"{name}.py")]
     environment = {**os.environ, "COLUMNS": "110", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -84,7 +85,7 @@ def run(name: str) -> bool:
     if done.returncode not in (0, 1) or not done.stdout.strip():
         print(f"{name} failed with status {done.returncode}; its page is left as it is", file=sys.stderr)
         return False
-    (RESULTS / f"{name}.md").write_text(page(name, done.stdout))
+    (RESULTS / f"{name}.md").write_text(page(name, done.stdout, load))
     return done.returncode == 0
 
 
