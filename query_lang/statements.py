@@ -25,6 +25,7 @@ MAX_CALLS: Final = 100_000
 MAX_TIMEOUT_US: Final = units.HOUR
 TRUSTED_COLUMNS: Final = ("chunk", "camera", "region")
 
+_MODELS: Final = (".onnx", ".pt2")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _SIZE: Final = re.compile(r"\s*([0-9]{1,6})\s*[xX]\s*([0-9]{1,6})\s*", re.ASCII)
 _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -34,7 +35,7 @@ _FRAMES: Final = re.compile(r"([0-9]{1,9})\s*frames?", re.ASCII | re.IGNORECASE)
 
 def _is_model(name: str) -> bool:
     """Models and executables are told apart by their names, as their uploads are."""
-    return name.casefold().endswith(".onnx")
+    return name.casefold().endswith(_MODELS)
 
 
 class StatementBinder:
@@ -274,7 +275,10 @@ class StatementBinder:
             )
         if model is not None and not _is_model(model.name):
             raise self.source.error(
-                "bad_value", f"{model.name!r} is no model", model, "a model is an ONNX file, such as 'people.onnx'"
+                "bad_value",
+                f"{model.name!r} is no model",
+                model,
+                "a model is an ONNX file, such as 'people.onnx', or one of torch.export, such as 'people.pt2'",
             )
         timeout = self._duration(node.args["timeout"], "TIMEOUT", least=1)
         if timeout > MAX_TIMEOUT_US:

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     slot_cores: Annotated[int, Field(ge=0)] | None = None
     """Cores that slotted work has to itself; by default half of what the server may use."""
     inference_device: Annotated[str, AfterValidator(check_device)] = "auto"
-    """Where models run: auto, cpu, cuda:0 or rocm:0. auto: a GPU if the installed ONNX Runtime has one."""
+    """Where models run: auto, cpu, cuda:0 or rocm:0. auto: a GPU if the library that runs a model can use one."""
     window_delay_seconds: Annotated[float, Field(ge=0)] = 60.0
     """From the END of a window in the future until it runs on what is stored by then, whatever that is."""
     max_query_bytes: Annotated[int, Field(gt=0)] = 64 * 1024

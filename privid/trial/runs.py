@@ -103,7 +103,7 @@ def plain(
     """Run `source` on each chunk in this process, without walls and without a limit of time.
 
     The module is loaded anew for each chunk, as in the sandbox; what it leaves elsewhere stays. It prints where this
-    process does. Raises BadVideoFile, OSError.
+    process does. Raises BadVideoFile, OSError; NotAModel, RuntimeMissing.
     """
     table = table_spec(process)
     executable = bundle.read(source)

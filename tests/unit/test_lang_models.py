@@ -6,7 +6,7 @@ from query_lang import Catalog, QueryError, compile_script
 from query_lang.logical import Process
 from query_lang.schema import CameraSchema
 
-PINNED = {"logic.py": "aa" * 32, "people.onnx": "bb" * 32}
+PINNED = {"logic.py": "aa" * 32, "people.onnx": "bb" * 32, "people.pt2": "cc" * 32}
 CATALOG = Catalog({"cam": CameraSchema("cam")}, PINNED)
 
 
@@ -22,6 +22,8 @@ def process(clauses: str, catalog: Catalog = CATALOG) -> Process:
 def test_a_model_is_pinned_like_an_executable() -> None:
     bound = process("USING 'logic.py' WITH MODEL 'people.onnx'")
     assert (bound.model, bound.model_sha256, bound.calls) == ("people.onnx", "bb" * 32, None)
+    exported = process("USING 'logic.py' WITH MODEL 'people.pt2'")
+    assert (exported.model, exported.model_sha256) == ("people.pt2", "cc" * 32)
     assert process("USING 'logic.py'").model_sha256 is None
     offline = process("USING 'any.py' WITH MODEL 'any.onnx'", Catalog(CATALOG.cameras))
     assert (offline.model, offline.model_sha256) == ("any.onnx", None)
@@ -35,7 +37,9 @@ def test_calls_belong_to_the_model() -> None:
     ("clauses", "code", "said", "hint"),
     [
         ("USING 'people.onnx'", "bad_value", "is a model", "WITH MODEL 'people.onnx'"),
+        ("USING 'people.pt2'", "bad_value", "is a model", "WITH MODEL 'people.pt2'"),
         ("USING 'logic.py' WITH MODEL 'logic.py'", "bad_value", "no model", "ONNX"),
+        ("USING 'logic.py' WITH MODEL 'people.pt'", "bad_value", "no model", "'people.pt2'"),
         ("USING 'logic.py' WITH MODEL 'peopel.onnx'", "unknown_name", "unknown model", "people.onnx"),
         ("USING 'logik.py' WITH MODEL 'people.onnx'", "unknown_name", "unknown executable", "logic.py"),
         ("USING 'logic.py' WITH MODEL 'people.onnx' CALLS 0", "bad_value", "no number of calls", "1 to 100,000"),

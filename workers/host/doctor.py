@@ -22,7 +22,7 @@ from workers.host import backends, cgroups, landlock, launcher, models, namespac
 from workers.host.errors import SandboxError
 from workers.host.feeder import FRAME_SEALS, Slot
 from workers.host.pool import ExecutableSpec, LocalPool
-from workers.inference.runtime import DeviceMissing, Runtime, choose, install_hint
+from workers.inference.runtime import DeviceMissing, Runtime, RuntimeMissing, choose, install_hint
 from workers.inference.runtimes import RUNTIMES
 from workers.inference.spec import ModelSpec
 
@@ -262,7 +262,7 @@ def can_run_models(runtime: Runtime, device: str) -> Finding:
     try:
         chosen = choose(device, runtime, models.look(runtime)["kinds"])
         (said,), _ = _pool(_CALLS, ("numpy",), 10, model=ModelSpec(runtime.smallest(), chosen))
-    except (SandboxError, DeviceMissing, RuntimeError) as error:
+    except (SandboxError, DeviceMissing, RuntimeMissing) as error:
         return Finding(name, False, str(error))
     if not said.isdigit():
         wrong = "it gave wrong answers" if said == "wrong" else "it was asked, and gave no answer"

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from workers.guest import start
 from workers.host import channel, confine, profile, rootfs
 from workers.inference import runtimes, service
-from workers.inference.runtime import Runtime, choose, install_hint
+from workers.inference.runtime import Runtime, choose, missing
 
 MEASURE = b"m"
 """In a request to fork: this one says how long a call takes, and serves nobody."""
@@ -52,7 +52,7 @@ class ModelProcesses:
         try:
             self._runtime.prepare_forks()
         except ImportError:
-            raise RuntimeError(missing(self._runtime)) from None
+            raise missing(self._runtime) from None
         found = look(self._runtime)
         self._device = choose(self._device, self._runtime, found["kinds"])
         maps = Path("/proc/self/maps").read_text()
@@ -100,15 +100,10 @@ def device_nodes(folder: Path = Path("/dev")) -> Iterator[Path]:
         yield from sorted(folder.glob(pattern))
 
 
-def missing(runtime: Runtime) -> str:
-    """What to say where a runtime is not installed."""
-    return f"WITH MODEL '*{runtime.suffix}' needs {runtime.package}: {install_hint(runtime)}"
-
-
 def look(runtime: Runtime) -> dict[str, Any]:
     """What a process has mapped that has a whole runtime, which files its modules come from, and its kinds of GPU.
 
-    Raises RuntimeError if it is not installed, or does not run.
+    Raises RuntimeMissing if it is not installed, or does not run.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -124,7 +119,7 @@ def look(runtime: Runtime) -> dict[str, Any]:
         said = pipe.read()
     os.waitpid(pid, 0)
     if not said:
-        raise RuntimeError(missing(runtime))
+        raise missing(runtime)
     found: dict[str, Any] = json.loads(said)
     return found
 

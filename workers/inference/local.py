@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from workers.guest.model import ModelFailed, checked
 from workers.inference import runtimes
+from workers.inference.runtime import NotAModel, missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,8 +13,14 @@ if TYPE_CHECKING:
 
 
 def local(content: bytes) -> "Callable[[object], tuple[NDArray[np.float32], ...]]":
-    """What `infer` is to call. Raises ValueError if its runtime does not take the file, ImportError without it."""
-    model = runtimes.of_content(content).load(content, "cpu")
+    """What `infer` is to call. Raises NotAModel if its library does not take the file, RuntimeMissing without one."""
+    runtime = runtimes.of_content(content)
+    try:
+        model = runtime.load(content, "cpu")
+    except ImportError:
+        raise missing(runtime) from None
+    except ValueError as error:
+        raise NotAModel(str(error)) from None
 
     def infer(batch: object) -> "tuple[NDArray[np.float32], ...]":
         given = checked(batch, model.signature)

@@ -27,6 +27,10 @@ class DeviceMissing(Exception):
     """The device that was asked for is not there; the text says what to do."""
 
 
+class RuntimeMissing(Exception):
+    """The library that runs a model is not installed; the text says what to do."""
+
+
 class Model(Protocol):
     """A graph that is ready to run."""
 
@@ -62,6 +66,11 @@ class Runtime(Protocol):
 
     def smallest(self) -> bytes:
         """A file whose outputs are twice its input and its negative, of the shape (2, 3)."""
+
+
+def missing(runtime: Runtime) -> RuntimeMissing:
+    """What to raise where the library is missing."""
+    return RuntimeMissing(f"WITH MODEL '*{runtime.suffix}' needs {runtime.package}: {install_hint(runtime)}")
 
 
 def install_hint(runtime: Runtime) -> str:

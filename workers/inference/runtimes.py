@@ -2,8 +2,9 @@
 
 from workers.inference.onnx_runtime import OnnxRuntime
 from workers.inference.runtime import Runtime
+from workers.inference.torch_export import TorchExport
 
-RUNTIMES: tuple[Runtime, ...] = (OnnxRuntime(),)
+RUNTIMES: tuple[Runtime, ...] = (OnnxRuntime(), TorchExport())
 
 
 def of_name(name: str) -> Runtime | None:
