@@ -1,4 +1,4 @@
-"""Executables on the analyst's side: files, folders and zips become what is uploaded and run."""
+"""Queries and executables on the analyst's side: files, folders and zips become what is uploaded and run."""
 
 from pathlib import Path
 
@@ -31,6 +31,27 @@ def runnable(path: Path, hint: str) -> bytes:
     except bundle.BadBundle as error:
         raise InputError("bad_executable", f"{path} cannot be an executable: {error}", "mend it") from None
     return packed
+
+
+def named(pairs: list[str]) -> dict[str, Path]:
+    """Where executables are, from options NAME=PATH. Raises InputError."""
+    files = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if not name or not path:
+            raise InputError("usage", f"--executable {pair}: not NAME=PATH", "such as people.py=detectors/people.py")
+        files[name] = Path(path)
+    return files
+
+
+def query_file(path: Path) -> Path:
+    """A query, given as a file or as the folder that it is alone in. Raises InputError."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.sql"))
+    if len(found) != 1:
+        raise InputError("usage", f"{path} has {len(found)} queries (*.sql), not one", "name the query file")
+    return found[0]
 
 
 def beside(query: Path, name: str) -> Path:

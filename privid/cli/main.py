@@ -33,7 +33,10 @@ from query_lang.errors import without_explain
 
 app = typer.Typer(help="Ask questions of video without ever seeing it.", **SETTINGS)
 
-QueryFile = Annotated[Path, typer.Argument(metavar="QUERY.sql", help="The query; - reads standard input.")]
+QueryFile = Annotated[
+    Path,
+    typer.Argument(metavar="QUERY.sql", help="The query, or the folder that it is alone in; - reads standard input."),
+]
 QueryId = Annotated[str, typer.Argument(metavar="QUERY_ID", help="As submit and list show it.")]
 Epsilon = Annotated[str | None, typer.Option("--epsilon", metavar="E", help="Epsilon of a SELECT without CONSUMING.")]
 Horizon = Annotated[
@@ -187,6 +190,7 @@ def explain(
     if policy is not None and server:
         raise InputError("usage", "--policy plans offline and --server does not", "choose one")
     expected = plans.expectations(expect or [])
+    query = bundles.query_file(query)
     text = without_explain(read_text(query, "the query"))
     default = None if epsilon is None else epsilon_nano("--epsilon", epsilon)
     if policy is not None:
@@ -230,6 +234,7 @@ def submit(
     \b
     $ privid submit people.sql --watch --plot people.png
     """
+    query = bundles.query_file(query)
     text = read_text(query, "the query")
     default = None if epsilon is None else epsilon_nano("--epsilon", epsilon)
     check_writable(plot)
@@ -364,12 +369,7 @@ def _files(text: str, query: Path, named: list[str], no_upload: bool) -> dict[st
             near = bundles.beside(query, name)
             if Path(name).name == name and near.exists():
                 files[name] = near
-    for pair in named:
-        name, separator, path = pair.partition("=")
-        if not separator or not name or not path:
-            raise InputError("usage", f"--executable {pair}: not NAME=PATH", "such as people.py=detectors/people.py")
-        files[name] = Path(path)
-    return files
+    return files | bundles.named(named)
 
 
 def _upload(client: Client, name: str, path: Path) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _run(
     from privid.trial.footage import footage
     from privid.trial.script import processes
 
-    query = query_file(query)
+    query = bundles.query_file(query)
     text = read_text(query, "the query")
     document: list[dict[str, Any]] = []
     with errors(), footage(video, known) as film:
@@ -200,22 +200,12 @@ def check_views(film: "Footage", process: "Process") -> None:
         )
 
 
-def query_file(path: Path) -> Path:
-    """A query, given as a file or as the folder that it is alone in. Raises InputError."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.sql"))
-    if len(found) != 1:
-        raise InputError("usage", f"{path} has {len(found)} queries (*.sql), not one", "name the query file")
-    return found[0]
-
-
 def executables(wanted: "tuple[Process, ...]", query: Path, named: list[str]) -> dict[str, bytes]:
     """The executables that a query names: given ones, else those beside the query."""
-    given = dict(pair.partition("=")[::2] for pair in named)
+    given = bundles.named(named)
     sources = {}
     for name in {process.executable for process in wanted}:
-        path = Path(given[name]) if given.get(name) else bundles.beside(query, name)
+        path = given.get(name) or bundles.beside(query, name)
         sources[name] = bundles.runnable(path, f"say where it is: --executable {name}=PATH")
     return sources
 

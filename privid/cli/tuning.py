@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privid.cli import trying
+from privid.cli import bundles, trying
 from privid.cli.terminal import InputError, Json, about, cells, check_writable, print_json, read_text, stdout, table
 from privid.domain.units import SECOND
 
@@ -56,7 +56,7 @@ def tune(
     from query_lang.schema import Catalog
 
     check_writable(plot)
-    query = trying.query_file(query)
+    query = bundles.query_file(query)
     text = read_text(query, "the query")
     if policy is None and sample is None:
         raise InputError("usage", "noise follows from a policy", "give --policy POLICY.toml, or --sample CAMERA")

@@ -100,6 +100,19 @@ def test_people_read_noise_charge_and_time(explain):
     assert "charge: cam1 1 at most" in out
 
 
+def test_the_query_may_be_a_folder_that_it_is_alone_in(explain, monkeypatch, capsys, tmp_path):
+    explain(QUERY)  # leaves its files
+    monkeypatch.setattr(sys, "argv", ["privid", "explain", str(tmp_path), "--policy", "p.toml", "--json"])
+    with pytest.raises(SystemExit):
+        main.run()
+    assert json.loads(capsys.readouterr()[0])["chunks"] == 8640
+    (tmp_path / "other.sql").write_text(QUERY)
+    with pytest.raises(SystemExit) as left:
+        main.run()
+    assert left.value.code == 2
+    assert "has 2 queries" in json.loads(capsys.readouterr()[0])["error"]["message"]
+
+
 def test_an_error_points_into_the_text(explain):
     status, _, err = explain(QUERY.replace("COUNT(*)", "COUNT(plat)"))
     assert status == 2
