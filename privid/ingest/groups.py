@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from privid.domain.units import SECOND
 from privid.ingest.clock import WallClock
+from privid.ingest.endings import is_whole
 from privid.ingest.errors import SourceFailure
 from privid.ingest.live import VideoSource
 
@@ -60,6 +61,11 @@ class Group:
         """How much later than decoded a frame is shown, at most."""
         return max(shown - own for shown, own in zip(sorted(self.media_us), self.media_us, strict=True))
 
+    def drop_last(self) -> None:
+        """Without the last packet."""
+        self.size_bytes -= self.packets.pop().size
+        self.media_us.pop()
+
     def entries(self) -> list[int]:
         """Timestamps of the key frames after which nothing is shown that was decoded before."""
         latest, found = -(1 << 62), []
@@ -73,15 +79,16 @@ class Group:
 def groups(stream: VideoSource, clock: WallClock, arrived: Arrived) -> Iterator[Group | SourceFailure]:
     """Groups as they become complete; at the end the one that was not, and why the source ended.
 
-    What has arrived before the first key frame is dropped. Timestamps inside a group are all different, and those of
-    a group come after those of the groups before, or the source has failed.
+    What has arrived before the first key frame is dropped, and the last picture if it was cut off. Timestamps inside a
+    group are all different, and those of a group come after those of the groups before, or the source has failed.
     """
     group = Group()
     stamps = _Stamps(stream)
     parameters = b""
     untimed: list[tuple[VideoPacket, int]] = []
+    failures: list[SourceFailure] = []
     try:
-        for packet in stream.packets():
+        for packet in _until_failure(stream, failures):
             arrival = clock.now_us()
             before = untimed[-1][0] if untimed else group.packets[-1] if group.packets else None
             if before is not None and stream.is_timed and _is_repeated(before, packet):
@@ -119,10 +126,21 @@ def groups(stream: VideoSource, clock: WallClock, arrived: Arrived) -> Iterator[
             if len(group.packets) > _MOST_PACKETS or group.size_bytes > _MOST_BYTES:
                 group = Group()
                 raise SourceFailure("no key frame")
+        if group.packets and not is_whole(stream, group.packets):
+            group.drop_last()
+        raise failures[0]
     except SourceFailure as failure:
         if group.packets:
             yield group
         yield failure
+
+
+def _until_failure(stream: VideoSource, failures: list[SourceFailure]) -> Iterator[VideoPacket]:
+    """Packets, and then why there are no more."""
+    try:
+        yield from stream.packets()
+    except SourceFailure as failure:
+        failures.append(failure)
 
 
 def _is_repeated(first: VideoPacket, second: VideoPacket) -> bool:

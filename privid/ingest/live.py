@@ -36,8 +36,6 @@ _NETWORK = "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,http,https,httpproxy,crypto"
 _SAID_OF_TLS = frozenset({"ended", "failed", "garbage"})
 """What libav says if it was TLS that failed."""
 _EXPLAIN_SECONDS = 5.0
-_PROBED_OVER_TLS = 0.5
-"""Of the timeout, which counts from the connection on."""
 _SECRET = re.compile(r"//[^/@\s]*@")
 
 Open = Callable[..., InputContainer]
@@ -201,9 +199,9 @@ def open_live(source: Source, open_container: Open = av.open) -> LiveStream:
     """Connect, within the source's timeout. Raises SourceFailure."""
     timeout = source.timeout_seconds
     secured = is_secured(source.url)
-    # What is read to find out about the stream is kept: the first packet can be the key frame (so no `nobuffer`). A TLS
-    # connection does not survive being interrupted by the timeout, so there it has to have ended before.
-    options = {"analyzeduration": str(int(timeout * SECOND * (_PROBED_OVER_TLS if secured else 1)))}
+    # What is read to find out about the stream is kept: the first packet can be the key frame (so no `nobuffer`). That
+    # ends long before the timeout, which would interrupt it and lose part of a picture, and of TLS the connection.
+    options = {"analyzeduration": str(int(timeout * SECOND / 2))}
     name, container_format = source.url, None
     match source.kind:
         case "rtsp":

@@ -14,6 +14,7 @@ from av.error import FFmpegError
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange
 
+from privid.ingest.endings import is_never_known
 from privid.ingest.errors import SourceFailure
 from privid.ingest.groups import VideoPacket, has_picture, is_continued
 from privid.ingest.live import Encoding, VideoSource
@@ -65,6 +66,7 @@ class Reencoded:
         self._count = 0
         self._last_tick: int | None = None
         self._key_us: int | None = None
+        self._is_over = False
 
     def __enter__(self) -> "Reencoded":
         return self
@@ -112,20 +114,22 @@ class Reencoded:
                     yield held
                 held = packet
         except SourceFailure:
-            if held is not None:
+            self._is_over = True
+            if held is not None and not is_never_known(self._source):
                 yield held
             raise
 
     def _decoded(self, packet: VideoPacket | None) -> list[VideoFrame]:
         """The pictures that a packet completes; None for those that are still waiting at the end.
 
-        The first is a sound one: a source may begin in the middle of a group.
+        The first is a sound one: a source may begin in the middle of a group. So are the last, which may be cut off.
         """
         try:
             frames = self._decoder.decode(packet)
         except (FFmpegError, EOFError):
             return []
-        return [frame for frame in frames if self._count or not frame.is_corrupt]
+        may_be_damaged = self._count and not self._is_over
+        return [frame for frame in frames if may_be_damaged or not frame.is_corrupt]
 
     def _encoded(self, frame: VideoFrame) -> Iterator[VideoPacket]:
         if (frame.width, frame.height) != (self.width, self.height):

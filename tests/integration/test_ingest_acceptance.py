@@ -1,6 +1,5 @@
 """Eight cameras for ten minutes: no frame is lost or doubled (compared by the coded data of every frame)."""
 
-import hashlib
 import os
 import time
 from fractions import Fraction
@@ -11,6 +10,7 @@ import pytest
 
 from privid.domain.units import SECOND
 from privid.testing.system import memory_mb
+from tests.support.coded import hashes
 from tests.support.rtsp import Recorder, Server, wait_for
 
 CAMERAS = 8
@@ -47,22 +47,6 @@ def camera_clip(plaza, target, seconds):
                         container.mux(packet)
                         number += 1
     return target
-
-
-def hashes(path):
-    """Of the slices of each frame: a server repeats the parameter sets where it likes."""
-    with av.open(str(path)) as container:
-        return [hashlib.sha256(slices(bytes(p))).digest() for p in container.demux(video=0) if p.size]
-
-
-def slices(packet):
-    found, at = b"", 0
-    while at < len(packet):
-        end = at + 4 + int.from_bytes(packet[at : at + 4])
-        found += packet[at:end] if 1 <= packet[at + 4] & 0x1F <= 5 else b""
-        at = end
-    assert found
-    return found
 
 
 def cpu_seconds(pid):
