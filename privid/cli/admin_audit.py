@@ -28,6 +28,8 @@ from privid.client.values import AuditEntry, AuditHead, AuditReport
 app = typer.Typer(help="The audit log: everything that matters, in a chain of hashes.", **SETTINGS)
 
 _FIELDS = ("seq", "at_us", "actor", "event", "document", "previous", "hash")
+_NAMES = ("query", "reservation", "camera", "analyst", "series", "name")
+"""What of a document says what an entry is about."""
 _LEGEND = "a number and a hash, as verify prints them"
 
 
@@ -177,7 +179,7 @@ def what(entry: AuditEntry) -> str:
     if refusals := document.get("refusals"):
         camera, _, _, left, asked = refusals[0]
         return f"{camera}: {epsilon_text(left)} left, {epsilon_text(asked)} asked"
-    parts = [str(document[key]) for key in ("query", "reservation", "camera", "analyst", "series") if document.get(key)]
+    parts = [str(document[key]) for key in _NAMES if document.get(key)]
     if cameras := document.get("policies"):
         parts += list(cameras)
     return " ".join(dict.fromkeys(parts)) or "-"

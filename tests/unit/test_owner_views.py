@@ -2,6 +2,8 @@
 
 import pytest
 
+from privid.cli.admin_audit import what
+from privid.client.values import AuditEntry
 from privid.domain.policy import CameraPolicy
 from privid.owner.budget_plot import BudgetCurve, bars, save_picture
 from privid.owner.guarantee import guarantee, plain_duration
@@ -61,3 +63,16 @@ def test_a_picture_is_a_png(tmp_path):
 def test_a_curve_needs_a_window():
     with pytest.raises(ValueError, match="window"):
         curve(span=(5, 5))
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ('{"camera": "plaza", "query": "q1"}', "q1 plaza"),
+        ('{"name": "people", "version": 2, "sha256": "0f"}', "people"),
+        ('{"refusals": [["plaza", 0, 1, 500000000, 1000000000]]}', "plaza: 0.5 left, 1 asked"),
+        ('{"entries": 3}', "-"),
+    ],
+)
+def test_an_entry_of_the_audit_log_in_a_few_words(document, text):
+    assert what(AuditEntry(1, 0, "owner:me", "some.event", document, "", "")) == text
