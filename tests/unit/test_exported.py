@@ -1,6 +1,7 @@
 """Programs of torch.export, read without torch: what is taken, and what cannot be a model."""
 
 import contextlib
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -116,6 +117,14 @@ def meta(**changes: Any) -> bytes:
     return table(tensor_meta={**made.meta((4, 2)), **changes})
 
 
+def two_of_a_name() -> bytes:
+    """One program in each of two folders, which have no meaning."""
+    file = io.BytesIO(made.archive(made.records(PLAIN)))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("other/models/model.json", "{}")
+    return file.getvalue()
+
+
 REFUSED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "no file of torch.export.save"),
     "a pickle": (b"\x80\x04\x95\x10\x00\x00\x00", "no file of torch.export.save"),
@@ -124,6 +133,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "an older torch": (made.archive({"serialized_exported_program.json": b"{}"}), "of an older torch"),
     "compressed": (made.archive(made.records(PLAIN), zipfile.ZIP_DEFLATED), "compressed"),
     "compiled code": (changed(lambda _, r: r.update({"data/aotinductor/model/a.so": b"\x7fELF"})), "AOTInductor"),
+    "two of a name": (two_of_a_name(), "two records of one name"),
     "two programs": (changed(lambda _, r: r.update({"models/other.json": b"{}"})), "no program of torch.export"),
     "no program": (changed(lambda _, r: r.pop("models/model.json")), "no program of torch.export"),
     "another format": (changed(lambda main, _: main["schema_version"].update(major=9)), "version 9"),

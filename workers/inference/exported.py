@@ -136,7 +136,7 @@ class _Reader:
         # Records that lie within each other would be a bomb without compression.
         if len(entries) > _MOST_RECORDS or sum(entry.file_size for entry in entries) > len(self._content):
             raise NotAModel("its records are more than the file can hold")
-        if len({entry.filename for entry in entries}) < len(entries):
+        if len({entry.filename.partition("/")[2] for entry in entries}) < len(entries):
             raise NotAModel("it has two records of one name")
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:

@@ -25,7 +25,7 @@ def local(content: bytes) -> "Callable[[object], tuple[NDArray[np.float32], ...]
     def infer(batch: object) -> "tuple[NDArray[np.float32], ...]":
         given = checked(batch, model.signature)
         try:
-            return tuple(model(given))
+            return tuple(model(given.copy()))  # a graph may write to it
         except ValueError as error:
             raise ModelFailed(str(error)) from None
 
