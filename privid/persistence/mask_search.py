@@ -29,6 +29,10 @@ WORK = 600
 """So many cells are looked at again, in all, for one exchange: on a large grid that leaves only the best first cell."""
 EFFORT = 40_000
 """So many cells are looked at again, in all, to improve one mask; beyond that, minutes gain tenths of a second."""
+FEW = 16
+"""Masks of at most so many cells are also looked for from the start, in all ways; of more there are too many."""
+CHOICES = 20_000_000
+"""So many stays, in all, are looked at for that: a few seconds."""
 _UNIT = 1000
 """A microsecond of presence in so many parts, so that shares are whole numbers and sums of them are exact."""
 
@@ -297,7 +301,8 @@ def improved(found: Stays, mask: Mask, budget: int, bridge_us: int = 0) -> Mask:
     An order of cells never takes back what later cells made superfluous. Here cells are added until the longest period
     is shorter, and then all are shown again that are not needed for that, those first that the least time is spent in;
     as long as that takes at most `budget` cells. The first cell added is the best one, or, while that is cheap,
-    any other of the longest period. It ends when none helps, or after EFFORT.
+    any other of the longest period. It ends when none helps, or after EFFORT. Masks of FEW cells are then compared with
+    all others of so many cells, as far as CHOICES go.
     """
     state = Showing(found, bridge_us)
     for cell in np.flatnonzero(mask):
@@ -307,7 +312,10 @@ def improved(found: Stays, mask: Mask, budget: int, bridge_us: int = 0) -> Mask:
     looked_at = 0
     while state.longest_us and looked_at < EFFORT and _exchange(state, held, budget):
         looked_at += int(state.masked.sum())
-    return state.masked.reshape(mask.shape)
+    best, longest = state.masked.reshape(mask.shape), state.longest_us
+    while longest and budget <= FEW and (other := _shorter(found, longest, budget, bridge_us)) is not None:
+        best, longest = other, periods(found, found.shown(other) > 0, bridge_us).longest_us
+    return best
 
 
 def _exchange(state: Showing, held: npt.NDArray[np.float64], budget: int) -> bool:
@@ -327,6 +335,49 @@ def _exchange(state: Showing, held: npt.NDArray[np.float64], budget: int) -> boo
         for cell in np.flatnonzero(before & ~state.masked):
             state.mask(int(cell))
     return False
+
+
+def _shorter(found: Stays, longest_us: int, budget: int, bridge_us: int) -> Mask | None:
+    """A mask of at most `budget` cells under which every period is shorter than that; None if none was found.
+
+    Such a mask hides some stay of the longest period that shows without it, then some stay of the longest one that is
+    left, and so on. Every choice of these stays is tried, those of the fewest cells first: where it finds none before
+    CHOICES are spent, there is none.
+    """
+    mask = np.zeros((found.grid.rows, found.grid.columns), np.bool_)
+    tried: set[bytes] = set()
+
+    def hide() -> bool:
+        tried.add(mask.tobytes())
+        visible = found.shown(mask) > 0
+        shown = periods(found, visible, bridge_us)
+        if shown.longest_us < longest_us:
+            return True
+        one = int(np.argmax(shown.end_us - shown.start_us))
+        of = visible & (found.presence == shown.presence[one])
+        of &= (found.start_us >= shown.start_us[one]) & (found.end_us <= shown.end_us[one])
+        room = budget - int(mask.sum())
+        for cells in _least_to_hide(found, mask, np.flatnonzero(of)):
+            if len(cells) > room or len(tried) * len(found) > CHOICES:
+                return False
+            mask.ravel()[cells] = True
+            if mask.tobytes() not in tried and hide():
+                return True
+            mask.ravel()[cells] = False
+        return False
+
+    return mask if hide() else None
+
+
+def _least_to_hide(found: Stays, mask: Mask, of: npt.NDArray[np.int64]) -> list[list[int]]:
+    """The cells that are missing to hide one of some stays, fewest first; without those that hide another one, too."""
+    areas = np.unique(np.stack([found.left[of], found.top[of], found.right[of], found.bottom[of]], axis=1), axis=0)
+    ways = set[frozenset[int]]()
+    for left, top, right, bottom in areas.tolist():
+        rows, columns = np.nonzero(~mask[top:bottom, left:right])
+        ways.add(frozenset(((rows + top) * found.grid.columns + columns + left).tolist()))
+    ordered = sorted(ways, key=lambda way: (len(way), sorted(way)))
+    return [sorted(way) for number, way in enumerate(ordered) if not any(other < way for other in ordered[:number])]
 
 
 def _cells_of(state: Showing, of: npt.NDArray[np.int64], held: npt.NDArray[np.float64]) -> list[int]:

@@ -1,5 +1,8 @@
 """Masks and regions on tracks: what shows for how long, the search, its optimum, what crosses a border."""
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from privid.persistence.mask_search import RULES, Rule, Showing, improved, searc
 from privid.persistence.masks import Terms, best, cells_of, fewest, measure, suggest, terms, whole_cells
 from privid.persistence.optimum import optimum
 from privid.persistence.regions import crossings, grid_regions
-from privid.testing.scenes import campus, highway, true_tracks, urban
+from privid.testing.scenes import Scene, campus, highway, true_tracks, urban
 from tests.support.plain_masks import plain_search
 from tests.support.trajectories import boxes, walks
 
@@ -158,16 +161,56 @@ def test_no_mask_is_better_than_the_optimum() -> None:
         optimum(stays(walks(3, 2), Grid(640, 480, 20)))
 
 
-@pytest.mark.parametrize("make", [campus, highway, urban])
-def test_masks_found_are_within_a_tenth_of_the_optimum(make) -> None:
-    """On 5 x 3 cells of cameras like the paper's: for every number of masked cells, against all masks there are."""
-    tracks = true_tracks(make(0, hours=0.25))
-    found = stays(tracks, Grid(tracks.width, tracks.height, 128), 2 * SECOND)
+def excess(make: Callable[..., Scene], seed: int, cell: int) -> float:
+    """How much longer the longest period is than under the best masks there are, at worst of all numbers of cells."""
+    tracks = true_tracks(make(seed, hours=0.25))
+    found = stays(tracks, Grid(tracks.width, tracks.height, cell), 2 * SECOND)
     orders = [search(found, Rule(rule.power, rule.reach, bridge_us=0)) for rule in RULES]
-    for cells, least in enumerate(optimum(found)):
+    worst = 1.0
+    for cells, least in enumerate(optimum(found).tolist()):
         masks = [fewest(found, order, cells) for order in orders]
         assert all(mask.sum() <= cells for mask in masks)
-        assert min(periods(found, found.shown(mask) > 0).longest_us for mask in masks) <= 1.1 * least
+        got = min(periods(found, found.shown(mask) > 0).longest_us for mask in masks)
+        worst = max(worst, got / least if least else np.inf if got else 1.0)
+    return worst
+
+
+# On 12 cells exchanges alone leave a fifth to a quarter in these.
+SMALL = [(campus, 0, 128), (highway, 0, 128), (urban, 0, 128), (campus, 4, 160), (highway, 2, 160), (urban, 0, 160)]
+
+
+@pytest.mark.parametrize(("make", "seed", "cell"), SMALL)
+def test_masks_found_are_within_a_tenth_of_the_optimum(make: Callable[..., Scene], seed: int, cell: int) -> None:
+    """On 15 and 12 cells of made-up cameras: for every number of masked cells, against all masks there are."""
+    assert excess(make, seed, cell) <= 1.1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_masks_found_are_within_a_tenth_of_the_optimum_in_all_of_many_scenes() -> None:
+    """On 8, 12, 15 and 18 cells."""
+    cases = itertools.product((campus, highway, urban), range(8), (213, 160, 128))
+    found = {(make.__name__, seed, cell): excess(make, seed, cell) for make, seed, cell in cases}
+    found |= {(make.__name__, 0, 120): excess(make, 0, 120) for make in (campus, highway, urban)}
+    assert max(found.values()) <= 1.1, {case: worst for case, worst in found.items() if worst > 1.1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_few_cells_all_masks_that_matter_are_tried(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = stays(walks(seed, 12), Grid(640, 480, 160), 2 * SECOND)
+    nothing = np.zeros((3, 4), bool)
+
+    def longest() -> list[int]:
+        masks = [improved(found, nothing, cells) for cells in range(13)]
+        assert all(mask.sum() <= cells for cells, mask in enumerate(masks))
+        return [periods(found, found.shown(mask) > 0).longest_us for mask in masks]
+
+    assert longest() == optimum(found).tolist()
+    monkeypatch.setattr(mask_search, "FEW", -1)
+    assert all(a >= b for a, b in zip(longest(), optimum(found).tolist(), strict=True))
+    monkeypatch.setattr(mask_search, "FEW", 12)
+    monkeypatch.setattr(mask_search, "CHOICES", 0)  # an end in the middle leaves no worse mask
+    assert all(a >= b for a, b in zip(longest(), optimum(found).tolist(), strict=True))
 
 
 def test_suggested_masks_get_larger_and_hold_pixel_by_pixel() -> None:
