@@ -89,19 +89,6 @@ def _source(camera: Camera, section: Mapping[str, Any], where: str, file: Path |
     url = _text(section, "url", where) or camera.url
     if not url:
         return None
-    username, secret = _text(section, "username", where), _text(section, "password_file", where)
-    if username or secret:
-        if not (username and secret):
-            raise BadRecording(f"{where}: username and password_file go together")
-        assert file is not None
-        path = file.parent / secret
-        try:
-            password = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise BadRecording(f"{where}: cannot read the password from {path}") from None
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        url = urlunsplit(parts._replace(netloc=f"{quote(username, safe='')}:{quote(password, safe='')}@{host}"))
     transport = _text(section, "transport", where) or "tcp"
     if transport not in ("tcp", "udp"):
         raise BadRecording(f"{where}: transport is tcp or udp")
@@ -112,7 +99,27 @@ def _source(camera: Camera, section: Mapping[str, Any], where: str, file: Path |
         source = Source.of(url, "udp" if transport == "udp" else "tcp", timeout_us / SECOND)
     except BadRecording as error:
         raise BadRecording(f"{where}: {error}") from None
+    if {"username", "password_file"} & section.keys():
+        source = replace(source, url=_with_credentials(source, section, where, file))
     return replace(source, encoding=_encoding(section, source, where), trust=_trust(section, source, where, file))
+
+
+def _with_credentials(source: Source, section: Mapping[str, Any], where: str, file: Path | None) -> str:
+    """The address with user name and password, instead of those that it may have."""
+    username, secret = _text(section, "username", where), _text(section, "password_file", where)
+    if not (username and secret):
+        raise BadRecording(f"{where}: username and password_file go together")
+    if source.kind not in ("rtsp", "http"):
+        raise BadRecording(f"{where}: username and password_file go with an address such as rtsp://HOST/...")
+    assert file is not None
+    path = file.parent / secret
+    try:
+        password = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise BadRecording(f"{where}: cannot read the password from {path}") from None
+    parts = urlsplit(source.url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(username, safe='')}:{quote(password, safe='')}@{host}"))
 
 
 def _trust(section: Mapping[str, Any], source: Source, where: str, file: Path | None) -> Trust:
@@ -168,9 +175,12 @@ def _duration(section: Mapping[str, Any], name: str, where: str) -> int | None:
     if text is None:
         return None
     try:
-        return parse_duration(text)
+        found = parse_duration(text)
     except ValueError:
         raise BadRecording(f'{where}: {name} is a duration, such as "30 days" or "10s"') from None
+    if not found:
+        raise BadRecording(f"{where}: {name} must be more than nothing")
+    return found
 
 
 def _size(section: Mapping[str, Any], name: str, where: str) -> int | None:
@@ -180,4 +190,7 @@ def _size(section: Mapping[str, Any], name: str, where: str) -> int | None:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise BadRecording(f'{where}: {name} is a size, such as "200 GB"')
-    return int(float(match[1]) * _UNITS[match[2]])
+    found = int(float(match[1]) * _UNITS[match[2]])
+    if not found:
+        raise BadRecording(f"{where}: {name} must be more than nothing")
+    return found

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,11 +73,12 @@ class Daemon:
         self._store = store
         self._load = load
         self._clock = WallClock()
-        self._configuration = load()
+        self._make_room = threading.Event()
+        self._recording = Recording(catalog, store, self._clock, make_room=self._make_room.set)
+        self._configuration = self._followed(load())
         self._posts: dict[str, _Post] = {}
         self._ending: list[_Post] = []
         self._room = _Room()
-        self._make_room = threading.Event()
         self._reload = threading.Event()
         self._stop = threading.Event()
         self._started_us = self._clock.now_us()
@@ -114,7 +116,7 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """How things are, as JSON; it names no address."""
         cameras = [post.state.as_json() for post in list(self._posts.values())]
-        has_room, spool = self._store.has_room(self._least_free), self._store.spool()
+        has_room, spool = self._store.has_room(self._recording.min_free_bytes), self._store.spool()
         return {
             "started_us": self._started_us,
             "now_us": self._clock.now_us(),
@@ -134,11 +136,16 @@ class Daemon:
             "cameras": sorted(cameras, key=lambda camera: str(camera["camera"])),
         }
 
-    @property
-    def _least_free(self) -> int:
-        """Below this nothing is written; retention, if it is asked to, begins long before."""
-        wanted = self._configuration.retention.min_free_bytes
-        return min(_LEAST_FREE_BYTES, wanted // 4) if wanted else _LEAST_FREE_BYTES
+    def _followed(self, found: Configuration) -> Configuration:
+        """What cameras that are being recorded follow at once."""
+        self._recording.segment_us = found.segment_us
+        wanted = found.retention.min_free_bytes
+        # Below this nothing is written; retention, if it is asked to, begins long before.
+        self._recording.min_free_bytes = min(_LEAST_FREE_BYTES, wanted // 4) if wanted else _LEAST_FREE_BYTES
+        return found
+
+    def _settled_seconds(self, camera: str) -> float:
+        return self._configuration.settled_seconds.get(camera, _GRACE_SECONDS)
 
     def _is_short_of_room(self) -> bool:
         return not self._store.is_remote and self._store.free_bytes() < self._configuration.retention.min_free_bytes
@@ -151,7 +158,7 @@ class Daemon:
             return
         if found != self._configuration:
             _log.info("configuration changed", cameras=len(found.sources))
-            self._configuration = found
+            self._configuration = self._followed(found)
             self._make_room.set()
         elif is_asked:
             _log.info("configuration unchanged", cameras=len(found.sources))
@@ -176,18 +183,10 @@ class Daemon:
         state = CameraState(camera, source.kind, since_us=self._clock.now_us())
         worker: Worker
         if source.kind == "folder":
-            settled = self._configuration.settled_seconds.get(camera, _GRACE_SECONDS)
+            settled = partial(self._settled_seconds, camera)
             worker = FolderWatcher(self._catalog, self._store, self._clock, Path(source.url), settled, state)
         else:
-            recording = Recording(
-                self._catalog,
-                self._store,
-                self._clock,
-                self._configuration.segment_us,
-                self._least_free,
-                self._make_room.set,
-            )
-            worker = Recorder(recording, source, state)
+            worker = Recorder(self._recording, source, state)
         thread = threading.Thread(target=worker.run, name=f"camera-{camera}", daemon=True)
         thread.start()
         _log.info("camera started", camera=camera, source=source.kind)

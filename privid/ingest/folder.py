@@ -7,6 +7,7 @@ A file counts as finished when it has not changed for a while. Its name tells wh
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -39,7 +40,7 @@ class FolderWatcher:
         store: SegmentStore,
         clock: WallClock,
         folder: Path,
-        settled_seconds: float,
+        settled_seconds: Callable[[], float],
         state: CameraState,
     ) -> None:
         self._catalog = catalog
@@ -71,7 +72,7 @@ class FolderWatcher:
         self._state.enter("stopped", self._clock.now_us())
 
     def _finished(self) -> list[Path]:
-        until = time.time() - self._settled_seconds
+        until = time.time() - self._settled_seconds()
         return sorted(
             file
             for file in self._folder.iterdir()
@@ -113,6 +114,11 @@ def time_in_name(name: str, timezone: str) -> int:
 
 
 def _move(file: Path, folder: str) -> None:
-    target = file.parent / folder
-    target.mkdir(exist_ok=True)
-    file.rename(target / file.name)
+    """Put a file aside, under another name if there is one of its name."""
+    target = file.parent / folder / file.name
+    target.parent.mkdir(exist_ok=True)
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{file.stem} ({number}){file.suffix}")
+    file.rename(target)

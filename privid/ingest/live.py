@@ -72,7 +72,7 @@ class Source:
     @classmethod
     def of(cls, url: str, transport: Transport = "tcp", timeout_seconds: float = 5.0) -> "Source":
         """Read an address: rtsp(s)://, http(s)://, a device of V4L2, or a file or folder. Raises BadRecording."""
-        scheme = urlsplit(url).scheme.lower() if "://" in url else ""
+        scheme = url.partition("://")[0].lower() if "://" in url else ""
         if scheme and scheme not in _SCHEMES:
             raise BadRecording(
                 f"{redacted(url)} cannot be recorded: use rtsp://, rtsps://, http://, https://, file://, a folder or "
@@ -80,9 +80,12 @@ class Source:
             )
         if scheme and scheme != "file":
             try:
-                host = urlsplit(url).hostname
+                parts = urlsplit(url)
+                host, _ = parts.hostname, parts.port
             except ValueError:
-                host = None
+                raise BadRecording(
+                    f"{redacted(url)} has a host or port that cannot be: write {scheme}://HOST:PORT/..."
+                ) from None
             if not host:
                 raise BadRecording(f"{redacted(url)} names no host: write {scheme}://HOST/...")
             return cls(_SCHEMES[scheme], url, transport, timeout_seconds)

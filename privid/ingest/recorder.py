@@ -37,9 +37,12 @@ _AT_ONCE = frozenset({"clock set", "picture changed", "time jumped"})
 _GAP_EVERY_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recording:
-    """What all recorders share. With less than `min_free_bytes` left on the disk nothing is written."""
+    """What all recorders share. With less than `min_free_bytes` left on the disk nothing is written.
+
+    The two numbers may change while they record.
+    """
 
     catalog: Catalog
     store: SegmentStore
@@ -111,7 +114,7 @@ class Recorder:
             state=state,
             clock=recording.clock,
             stop=self._stop,
-            segment_us=recording.segment_us,
+            segment_us=lambda: recording.segment_us,
             has_room=self._has_room,
             floor_us=max(ends),
         )

@@ -39,7 +39,7 @@ class Station:
     state: CameraState
     clock: WallClock
     stop: threading.Event
-    segment_us: int
+    segment_us: Callable[[], int]
     has_room: Callable[[], bool]
     floor_us: int
 
@@ -150,11 +150,12 @@ class Run:
         """Whether a group begins a new file."""
         if self._writer is None:
             return True
+        wanted = self._station.segment_us()
         # Slewed by a little, ten seconds may be a little less: half a frame decides.
         length = self._writer.last_us - self._writer.begin_us + self._frame_us * 3 // 2
         return (
-            (length >= self._station.segment_us and group.is_closed)
-            or length >= _LONGEST * self._station.segment_us
+            (length >= wanted and group.is_closed)
+            or length >= _LONGEST * wanted
             or group.delay_us > self._writer.delay_us
         )
 

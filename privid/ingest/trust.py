@@ -47,7 +47,7 @@ CAREFUL = Trust()
 
 def is_secured(url: str) -> bool:
     """Whether an address is spoken to over TLS."""
-    return urlsplit(url).scheme.lower() in _PORTS
+    return url.partition("://")[0].lower() in _PORTS
 
 
 def authorities() -> Path | None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,9 +36,11 @@ def started():
 def test_files_that_are_put_into_a_folder(tmp_path, started):
     incoming = tmp_path / "incoming"
     incoming.mkdir()
-    recorder = Recorder(tmp_path, {"gate": str(incoming)}, '[cameras.gate]\nsettled = "1s"\n').start()
+    recorder = Recorder(tmp_path, {"gate": str(incoming)}, '[cameras.gate]\nsettled = "1 day"\n').start()
     started.append(recorder)
     wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "watching")
+    recorder.config.write_text('[cameras.gate]\nsettled = "1s"\n')  # followed at once by who is watching
+    recorder.process.send_signal(signal.SIGHUP)
     write_clip(incoming / "gate_2026-12-01_08-00-00.mp4", 30)
     write_clip(incoming / "gate_2026-12-01_08-00-03.mkv", 30, first_number=30)
     write_clip(incoming / "nameless.mp4", 30)
@@ -45,12 +48,18 @@ def test_files_that_are_put_into_a_folder(tmp_path, started):
     (incoming / "notes.txt").write_text("not touched")
     wait_for(lambda: recorder.camera("gate").get("frames") == 60, "both files")
     wait_for(lambda: recorder.camera("gate").get("failures") == {"file refused": 2}, "what is refused")
+    write_clip(incoming / "nameless.mp4", 30)
+    wait_for(lambda: recorder.camera("gate").get("failures") == {"file refused": 3}, "another of the same name")
     assert recorder.stop() == 0
     assert sorted(p.name for p in (incoming / "imported").iterdir()) == [
         "gate_2026-12-01_08-00-00.mp4",
         "gate_2026-12-01_08-00-03.mkv",
     ]
-    assert sorted(p.name for p in (incoming / "refused").iterdir()) == ["gate_2026-12-01_09-00-00.mp4", "nameless.mp4"]
+    assert sorted(p.name for p in (incoming / "refused").iterdir()) == [
+        "gate_2026-12-01_09-00-00.mp4",
+        "nameless (2).mp4",
+        "nameless.mp4",
+    ]
     assert (incoming / "notes.txt").exists()
     frames, _ = recorder.frames("gate")
     assert frames == [(number, START + number * SECOND // 10) for number in range(60)]

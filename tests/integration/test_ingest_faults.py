@@ -56,6 +56,16 @@ def runs_of(frames):
     return runs
 
 
+def check_gaps(recorder, name, runs):
+    """What is not covered is a gap, exactly from one run's last frame to the next one's first."""
+    segments = recorder.catalog.segments(name, 0, 1 << 61)
+    spans = recorder.catalog.coverage(name, segments[0].begin_us, segments[-1].end_us)
+    assert [span.state for span in spans] == ["covered", "gap"] * (len(runs) - 1) + ["covered"]
+    for gap, run, following in zip(spans[1::2], runs, runs[1:], strict=False):
+        assert abs(gap.from_us - run[-1][1] - FRAME_US) < FRAME_US
+        assert gap.to_us == following[0][1]
+
+
 def killed_at_random(tmp_path, source, started, kills):
     """Kill a recorder while it starts, repairs, connects, hears its first packets, or has recorded for a while."""
     server = Server(source).start()
@@ -91,12 +101,7 @@ def killed_at_random(tmp_path, source, started, kills):
         recorded = len(mine[0]) if mine else 0
         assert recorded >= (arrived - 1) // GOP * GOP
         assert recorded % GOP == 0
-    # What is not covered is a gap, exactly from one run's last frame to the next one's first, and says why.
-    spans = recorder.catalog.coverage("gate", segments[0].begin_us, segments[-1].end_us)
-    assert [span.state for span in spans] == ["covered", "gap"] * (len(runs) - 1) + ["covered"]
-    for gap, run, following in zip(spans[1::2], runs, runs[1:], strict=False):
-        assert abs(gap.from_us - run[-1][1] - FRAME_US) < FRAME_US
-        assert gap.to_us == following[0][1]
+    check_gaps(recorder, "gate", runs)
     gaps = recorder.catalog.gaps("gate", segments[0].begin_us, segments[-1].end_us)
     assert {gap.reason for gap in gaps} == {"recorder stopped"}
 
@@ -172,10 +177,12 @@ def test_one_cameras_trouble_is_its_own(tmp_path, source, started):
         assert len(frames) >= states[name]["packets"] - 1, name  # a last one may have been cut off
         runs = runs_of(frames)
         assert len(runs) >= 2, name
-        gaps = recorder.catalog.gaps(name, segments[0].begin_us, segments[-1].end_us)
-        assert gaps[0].reason == reason
-        assert abs(gaps[0].begin_us - runs[0][-1][1] - FRAME_US) < FRAME_US
-        assert gaps[-1].end_us == runs[-1][0][1]
+        assert {run[0][0] for run in runs} == {0}, name
+        check_gaps(recorder, name, runs)
+        assert recorder.catalog.gaps(name, segments[0].begin_us, segments[-1].end_us)[0].reason == reason
+    for name in ("refusing", "garbage", "missing"):
+        assert recorder.catalog.segments(name, 0, 1 << 61) == ()
+        assert {gap.reason for gap in recorder.catalog.gaps(name, 0, 1 << 61)} <= states[name]["failures"].keys()
 
 
 def write_noise(path, frames):
@@ -216,14 +223,8 @@ def cut_anywhere(tmp_path, started, connections):
     arrived = [count for passed in cut.passed if (count := whole_pictures(passed))]
     assert [len(run) for run in runs] == arrived
     assert all(run == expected[: len(run)] for run in runs)
-    # The gaps between runs are exactly what is missing.
-    spans = recorder.catalog.coverage("gate", segments[0].begin_us, segments[-1].end_us)
-    assert [span.state for span in spans] == ["covered", "gap"] * (len(runs) - 1) + ["covered"]
     times = iter(recorder.catalog.frame_times("gate", 0, 1 << 61).tolist())
-    firsts_and_lasts = [(one[0], one[-1]) for one in ([next(times) for _ in run] for run in runs)]
-    for gap, (_, last), (first, _) in zip(spans[1::2], firsts_and_lasts, firsts_and_lasts[1:], strict=False):
-        assert abs(gap.from_us - last - FRAME_US) < FRAME_US
-        assert gap.to_us == first
+    check_gaps(recorder, "gate", [[(digest, next(times)) for digest in run] for run in runs])
 
 
 @pytest.mark.timeout(400)
@@ -288,9 +289,7 @@ def test_a_camera_that_changes_its_resolution(tmp_path, started):
     assert all(run[0][0] % GOP == 0 for run in runs)
     gaps = recorder.catalog.gaps("gate", segments[0].begin_us, segments[-1].end_us)
     assert [gap.reason for gap in gaps] == ["picture changed"] * 2
-    for gap, run, following in zip(gaps, runs, runs[1:], strict=False):
-        assert abs(gap.begin_us - run[-1][1] - FRAME_US) < FRAME_US
-        assert gap.end_us == following[0][1]
+    check_gaps(recorder, "gate", runs)
 
 
 def test_reload_leaves_the_others_alone(tmp_path, source, started):
@@ -300,12 +299,14 @@ def test_reload_leaves_the_others_alone(tmp_path, source, started):
     started.append(recorder)
     wait_for(lambda: recorder.camera("gate").get("phase") == "recording", "gate")
     assert recorder.camera("door") == {}
-    recorder.config.write_text(f'segment = "2s"\n[cameras.door]\nurl = "{server.url()}"\n')
+    recorder.config.write_text(f'segment = "1s"\n[cameras.door]\nurl = "{server.url()}"\n')
     recorder.process.send_signal(signal.SIGHUP)
     wait_for(lambda: recorder.camera("door").get("phase") == "recording", "door")
     recorder.config.write_text("this is not TOML")
     recorder.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "stays as it was" in recorder.log.read_text(), "the refusal of a bad file")
+    packets = recorder.camera("gate")["packets"]
+    wait_for(lambda: recorder.camera("gate")["packets"] > packets + 4 * FPS, "four seconds of it")
     assert recorder.camera("gate")["connections"] == 1
     assert recorder.camera("door")["phase"] == "recording"
     arrived = {name: recorder.camera(name)["packets"] for name in ("gate", "yard")}
@@ -314,6 +315,9 @@ def test_reload_leaves_the_others_alone(tmp_path, source, started):
         frames, _ = recorder.frames(name)
         assert len(frames) >= arrived[name]  # of the last group, too, what there was of it
         assert [number for number, _ in frames] == list(range(len(frames)))
+    # Who goes on undisturbed follows the length of files all the same.
+    lengths = [segment.end_us - segment.begin_us for segment in recorder.catalog.segments("gate", 0, 1 << 61)]
+    assert min(lengths[:-1]) < 1.5 * SECOND
     assert "no video" not in [json.loads(line)["event"] for line in recorder.log.read_text().splitlines()[1:]]
 
 

@@ -121,7 +121,20 @@ def test_who_is_believed_over_tls(catalog, tmp_path):
         ('[cameras.gate]\nusername = "x"\npassword_file = "nothing"', "cannot read the password"),
         ('[cameras.gate]\nurl = "ftp://u:hunter2@host/"', "ftp://host/ cannot be recorded"),
         ('[cameras.gate]\nurl = "rtsp://"', "names no host"),
+        (
+            '[cameras.gate]\nurl = "rtsp://u:hunter2@host:99999/"',
+            "rtsp://host:99999/ has a host or port that cannot be",
+        ),
+        ('[cameras.gate]\nurl = "rtsps://[::1/x"', "has a host or port that cannot be"),
         ('[cameras.gate]\nurl = "clips/a.mp4"', "not an absolute path"),
+        (
+            '[cameras.clips]\nurl = "/clips"\nusername = "x"\npassword_file = "ingest.toml"',
+            "go with an address such as",
+        ),
+        ('[cameras.gate]\nusername = ""\npassword_file = "ingest.toml"', "username is text in quotes"),
+        ('[cameras.gate]\ntimeout = "0s"', "timeout must be more than nothing"),
+        ('[cameras.gate]\nkeep = "0 days"', "keep must be more than nothing"),
+        ('max_size = "0 GB"', "max_size must be more than nothing"),
     ],
 )
 def test_what_is_refused_says_what_to_do(catalog, tmp_path, text, says):
