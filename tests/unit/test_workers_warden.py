@@ -9,7 +9,7 @@ import pytest
 
 from workers.guest import start
 from workers.host import channel, warden
-from workers.host.warden import DONE, KILLED, RESULT_HEADER, Guest, Warden
+from workers.host.warden import DONE, KILLED, RESULT_HEADER, Guest, Warden, make_at
 
 OUTPUT = b'{"n": 1}\nend\n'
 
@@ -64,7 +64,7 @@ class Stage:
     def __init__(self, zygote_pid: int = 0) -> None:
         self.host, host = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sockets = (self.host, host, *socket.socketpair())
-        config = {"core": None, "backend": "fork", "output_limit": 1000, "log_bytes": 0, "lead_ns": 1}
+        config = {"core": None, "backend": "fork", "output_limit": 1000, "log_bytes": 0, "lead_ns": 1, "margin_ns": 9}
         self.warden = Warden(host, self._sockets[2], zygote_pid, None, config)
 
     def outcome(self) -> tuple[int, bytes]:
@@ -158,6 +158,27 @@ def test_the_next_guest_is_told_to_start_before_anything_is_said_of_the_last(
     stage.warden._advance(1)
     last.close()
     assert done == ["start", "report"]
+
+
+def test_guests_are_made_at_public_moments() -> None:
+    """Whenever a task comes: early in the turn before its own, or at the last moment."""
+    go, turn, margin = 10_000, 800, 60
+    assert {make_at(go, turn, margin, now) for now in range(0, 9_301, 100)} == {9_300}
+    assert {make_at(go, turn, margin, now) for now in range(9_301, 9_940)} == {9_940}
+    assert make_at(0, turn, margin, 77) == 77, "in open timing at once"
+
+
+def test_a_task_waits_for_its_moment(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[channel.Message] = []
+    monkeypatch.setattr(stage.warden, "_prepare", made.append)
+    monkeypatch.setattr("workers.host.warden.time.monotonic_ns", lambda: 100)
+    task = channel.Message(warden.TASK, b'{"go_ns": 10000, "timeout_ns": 800}', ())
+    stage.warden._take(task)
+    assert stage.warden._next_deadline(100) == 9_300
+    stage.warden._advance(9_299)
+    assert not made
+    stage.warden._advance(9_300)
+    assert made == [task]
 
 
 def test_a_host_that_takes_its_time_does_not_hold_up_the_warden(stage: Stage) -> None:

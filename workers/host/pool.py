@@ -211,6 +211,7 @@ class LocalPool:
         self._log_bytes = log_bytes
         self._lanes: list[_Lane] = []
         self._turn_ns = spec.timeout_us * 1000
+        self._margin_ns = min(self._backend.prepare_ns, self._turn_ns // 2)
         self._guard_ns = min(max(self._turn_ns // GUARD_SHARE, GUARD_NS[0]), GUARD_NS[1], self._turn_ns // 2)
         if self._walls.seccomp and not seccomp.supported():
             raise SandboxUnavailable("the sandbox has no seccomp filter for this machine; it runs on x86_64 only")
@@ -270,6 +271,7 @@ class LocalPool:
             "uid": launcher.unprivileged_id(),
             "core": core,
             "lead_ns": self._guard_ns,
+            "margin_ns": self._margin_ns,
             "log_bytes": self._log_bytes,
             "housekeeping": sorted(self._housekeeping),
             "profile": {"seccomp": self._walls.seccomp, "landlock": self._walls.landlock},
@@ -372,7 +374,7 @@ class _PoolRun:
         self._total = total
         self._stop = stop
         self._turn_ns = pool._turn_ns
-        self._margin_ns = min(pool._backend.prepare_ns, pool._turn_ns // 2)
+        self._margin_ns = pool._margin_ns
         self._late: deque[tuple[int, Slot]] = deque()
         self._late_bytes = 0
         self._awaited: set[int] = set()

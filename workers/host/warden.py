@@ -10,6 +10,8 @@ Slotted: a guest is killed `lead_ns` before the next grid time, and its output i
 early it ended. In what is left of the turn the next guest is told to start, and itself waits for the exact moment, so
 that a warden that gets its processor late moves nothing. A guest that is not ready in time, or whose predecessor is
 not gone, does not start: it is *late*, and the host gives it another time.
+A guest is made at a public moment as well, though its frames may have been there long before or just in time: it can
+learn when it was made (its pipe has times, the kernel of `oci` counts from its own start).
 With a model, a guest also waits for the process that will answer it, and its turn ends with that process's as well.
 Open: a guest starts as soon as the core is free.
 """
@@ -45,6 +47,8 @@ sandbox itself failed (the rest of the message says how); it had its run up to t
 
 _READ_BYTES = _SEND_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 16
+_MAKE_SHARE = 8
+"""A guest is made after this part of the turn before its own: by then, what the last guest wrote has been packed."""
 _GREETING_BYTES = 1 + start.START_TIME.size
 
 
@@ -138,6 +142,17 @@ def _pid_of(pidfd: int) -> int:
     return 0
 
 
+def make_at(go_ns: int, turn_ns: int, margin_ns: int, now: int) -> int:
+    """When to make the guest of a task that has come now: early in the turn before its own, or at the last moment.
+
+    `margin_ns`: so long before its turn the host hands over no more tasks. At once if there is no time to keep (open).
+    """
+    if go_ns == 0:
+        return now
+    early_ns = go_ns - turn_ns + turn_ns // _MAKE_SHARE
+    return early_ns if now <= early_ns else go_ns - margin_ns
+
+
 _PF_EXITING = 0x4
 
 
@@ -168,6 +183,13 @@ def _pin_all(pid: int, cores: set[int]) -> None:
         pinned |= new
 
 
+def _hurry(pid: int) -> None:
+    """Let what has been killed die before ordinary processes run, where that is allowed: the next one waits for it."""
+    for task in _tasks_of(pid):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(task, os.SCHED_RR, os.sched_param(1))
+
+
 class Warden:
     """The event loop between the host's socket and the zygote's; `bench` has the processes of the model, if any."""
 
@@ -188,9 +210,10 @@ class Warden:
         self._output_limit: int = config["output_limit"]
         self._log_bytes: int = config["log_bytes"]
         self._lead_ns: int = config["lead_ns"]
+        self._margin_ns: int = config["margin_ns"]
         self._pipe_bytes = _pipe_size(self._output_limit + _GREETING_BYTES)
         self._outgoing: deque[memoryview] = deque()
-        self._tasks: deque[channel.Message] = deque()
+        self._tasks: deque[tuple[int, channel.Message]] = deque()
         self._forking: deque[Guest] = deque()
         self._prepared: Guest | None = None
         self._running: Guest | None = None
@@ -210,7 +233,7 @@ class Warden:
             self._send_some()
             if self._host in readable:
                 try:
-                    self._tasks.append(channel.receive(self._host))
+                    self._take(channel.receive(self._host))
                 except channel.ClosedError:
                     self._outgoing.clear()
                     return
@@ -247,6 +270,8 @@ class Warden:
         if prepared is not None and not prepared.open_timing:
             waits_for_core = prepared.startable and running is None
             deadlines.append(prepared.go_ns - self._lead_ns if waits_for_core else prepared.go_ns)
+        elif prepared is None and self._tasks:
+            deadlines.append(self._tasks[0][0])
         if self._bench is not None and (warm_ns := self._bench.deadline_ns) is not None:
             deadlines.append(warm_ns)
         return min(deadlines) if deadlines else None
@@ -281,8 +306,8 @@ class Warden:
         self._start(now)
         if finished is not None:
             self._report_run(finished)
-        if self._prepared is None and self._tasks:
-            self._prepare(self._tasks.popleft())
+        if self._prepared is None and self._tasks and now >= self._tasks[0][0]:
+            self._prepare(self._tasks.popleft()[1])
 
     def _finish(self, now: int) -> Guest | None:
         """The guest whose turn is over, once it is gone."""
@@ -291,6 +316,7 @@ class Warden:
             return None
         if now >= guest.kill_ns and not guest.dead and not guest.killed:
             guest.kill()
+            _hurry(guest.pid)
         if not guest.gone or (now < guest.kill_ns and not guest.open_timing):
             return None
         self._running = None
@@ -379,6 +405,10 @@ class Warden:
             self._outgoing.popleft()
 
     # ------------------------------------------------------------------------------------------------- forking
+
+    def _take(self, task: channel.Message) -> None:
+        go_ns, turn_ns = (task.fields[name] for name in ("go_ns", "timeout_ns"))
+        self._tasks.append((make_at(go_ns, turn_ns, self._margin_ns, time.monotonic_ns()), task))
 
     def _prepare(self, task: channel.Message) -> None:
         fields = task.fields
