@@ -292,8 +292,8 @@ def _call(node: Mapping[str, Any], known: set[str]) -> Call:
     operator, overload = named.groups()
     if operator not in OPERATORS:
         raise NotAModel(
-            f"its operator aten.{operator:.100} is not one that models may use; exporting "
-            "program.run_decompositions() may write it in simpler ones"
+            f"its operator aten.{operator:.100} is not one that models may use; run the model once before you export "
+            "it (some compute constants then), or write it in simpler ones: program.run_decompositions()"
         )
     args, kwargs = [], {}
     for given in node["inputs"]:
