@@ -1,6 +1,7 @@
 """The doctor finds a sound host sound, and names what gets through when a wall is missing."""
 
 import dataclasses
+import importlib.util
 import os
 import re
 import signal
@@ -17,12 +18,16 @@ from workers.inference.runtimes import RUNTIMES
 
 
 def test_this_host_is_found_sound() -> None:
-    findings = doctor.check(torch=False)
+    findings = doctor.check(torch=False, device="cpu")
     assert [finding for finding in findings if not finding.ok] == []
     expected = {"user namespaces", "seccomp filter", "Landlock", "sandbox", "self-attack"}
-    expected |= {f"models ({runtime.suffix})" for runtime in RUNTIMES}
     expected |= {f"self-attack ({name})" for name in ("exec", "oci") if BACKENDS[name].missing() is None}
-    assert expected <= {finding.name for finding in findings}
+    details = {finding.name: finding.detail for finding in findings}
+    assert expected <= details.keys()
+    for runtime in RUNTIMES:
+        installed = importlib.util.find_spec(runtime.package) is not None
+        said = rf"{runtime.name} runs on cpu; a call of the smallest takes \d+ microseconds"
+        assert re.search(said if installed else "not here", details[f"models ({runtime.suffix})"])
 
 
 def test_a_backend_that_is_not_there_is_said_and_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,15 +52,10 @@ def test_a_check_that_dies_is_a_finding_and_not_a_crash() -> None:
 
 
 @pytest.mark.detectors
-@pytest.mark.vision
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.suffix)
-def test_a_model_is_run_and_its_device_and_time_are_said(runtime: Runtime) -> None:
-    finding = doctor.can_run_models(runtime, "cpu")
-    assert finding.ok
-    assert re.search(rf"{runtime.name} runs on cpu; a call of the smallest takes \d+ microseconds", finding.detail)
-    refused = doctor.can_run_models(runtime, "cuda:0")
-    assert not refused.ok
-    assert "PRIVID_INFERENCE_DEVICE=cpu" in refused.detail
+def test_a_device_that_is_not_there_is_a_fault() -> None:
+    finding = doctor.can_run_models(OnnxRuntime(), "cuda:0")
+    assert not finding.ok
+    assert "PRIVID_INFERENCE_DEVICE=cpu" in finding.detail
 
 
 def test_a_runtime_that_is_not_installed_is_said_and_is_no_fault() -> None:
