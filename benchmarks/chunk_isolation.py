@@ -8,8 +8,7 @@ slower):
 - in a run: what a chunk takes in a pool's run of many chunks on one core, where the next guest is prepared while one
   works: fork, confine, start, import the executable, read and check its rows, end;
 - alone: the same for one chunk on an idle worker, with nothing prepared: every step is waited for;
-- exec, oci: as alone, with the backends that start a fresh process for each chunk, where the host has them; no torch
-  there, which is for forks only;
+- exec, oci: as alone, with the backends that start a fresh process for each chunk, where the host has them;
 - fresh process: start a worker, run one chunk, end the worker: what isolation costs without a zygote.
 
 Target: in a run a chunk takes at most 6 ms with numpy and cv2 (20 with torch, 30 with ultralytics), or the plain fork
@@ -159,7 +158,7 @@ def measure(libraries: tuple[str, ...], rounds: int, fresh_rounds: int) -> dict[
     worker.close()
     group.remove()
     for backend in backends.BACKENDS.values():
-        if backend.name != "fork" and not profile.FORK_ONLY & set(libraries) and backend.missing() is None:
+        if backend.imports and backend.missing() is None:
             times[backend.name] = one_after_the_other(libraries, backend.name, fresh_rounds)
     times["fresh process"] = [milliseconds(lambda: fresh(libraries)) for _ in range(fresh_rounds)]
     return {name: {"best": min(values), "median": statistics.median(values)} for name, values in times.items()}

@@ -8,19 +8,18 @@ import sqlalchemy as sa
 
 from privid.database.schema import cameras, executables, grants
 from privid.database.transactions import reading
-from workers.host.profile import FORK_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """`executables` maps a name to the SHA-256 of its newest version; models are among them. `programs` are those of
-    its names that are no Python, and `forks` those that need a library which only forks can have.
+    its names that are no Python; `libraries` are those that each of the others declares.
     """
 
     cameras: frozenset[str]
     executables: Mapping[str, str]
     programs: frozenset[str]
-    forks: frozenset[str]
+    libraries: Mapping[str, tuple[str, ...]]
 
 
 def access_of(database: sa.Engine, analyst_id: int) -> Access:
@@ -38,6 +37,6 @@ def access_of(database: sa.Engine, analyst_id: int) -> Access:
             frozenset(granted),
             {name: row.sha256 for name, row in rows.items()},
             frozenset(name for name, manifest in manifests.items() if manifest["runtime"] == "program"),
-            # Executables from before there were manifests say nothing of libraries, and have none of these.
-            frozenset(n for n, manifest in manifests.items() if FORK_ONLY & set(manifest.get("libraries", ()))),
+            # Models, and executables from before there were manifests, say nothing of libraries.
+            {name: tuple(manifest.get("libraries", ())) for name, manifest in manifests.items()},
         )

@@ -260,7 +260,7 @@ class Planner:
             process.timeout_us,
             program=access is not None and process.executable in access.programs,
             model=process.model is not None,
-            fork_only=access is not None and process.executable in access.forks,
+            libraries=access.libraries.get(process.executable, ()) if access is not None else (),
         )
 
     def _require_enforceable(self, plan: Plan, access: Access | None = None) -> None:

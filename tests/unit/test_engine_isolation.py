@@ -65,13 +65,19 @@ def test_what_the_host_lacks_is_refused_with_what_to_install(host, least: Isolat
         isolation.require(least, 10_000_000)
 
 
-def test_a_library_that_only_forks_can_have_is_refused_where_a_fresh_process_is_asked_for(host) -> None:
+@pytest.mark.parametrize(
+    ("least", "libraries", "seconds"),
+    [("exec", ("numpy", "torch"), 10), ("exec", ("numpy", "cv2", "ultralytics"), 20), ("oci", ("torch",), 50)],
+)
+def test_libraries_that_take_long_to_import_need_a_longer_timeout_in_fresh_processes(
+    host, least: Isolation, libraries: tuple[str, ...], seconds: int
+) -> None:
     host("fork", "exec", "oci")
-    assert isolation.require("fork", 10_000_000, fork_only=True) == "fork"
-    for least in ("exec", "oci"):
-        with pytest.raises(CannotEnforce, match=f"torch cannot be imported under isolation '{least}'") as refused:
-            isolation.require(least, 10_000_000, fork_only=True)
-        assert "ONNX" in str(refused.value.hint)
+    assert isolation.require("fork", 200_000, libraries=libraries) == "fork"
+    assert isolation.require(least, seconds * 1_000_000, libraries=libraries) == least
+    with pytest.raises(CannotEnforce, match="with these libraries takes longer to start") as refused:
+        isolation.require(least, seconds * 1_000_000 - 1, libraries=libraries)
+    assert f"at least {seconds}sec" in str(refused.value.hint)
 
 
 def test_a_timeout_in_which_no_slot_can_start_is_refused(host) -> None:

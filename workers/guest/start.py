@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from workers import bundle, wire
 from workers.guest import chunk as guest_chunk
@@ -36,6 +36,9 @@ START_TIME = struct.Struct("<qq")
 SETUP, EXECUTABLE, BUNDLE = "/setup.json", "/executable", "/bundle"
 """Files in the root of a fresh process: what it is to do (public facts), the executable (Python: all of it; a program:
 its entry), and the folder with the files of a program's bundle."""
+SETTINGS, ULTRALYTICS_SETTINGS = "/settings", "Ultralytics/settings.json"
+"""A folder in the root of a fresh process that has ultralytics, and the file in it."""
+_FOLDERS_FOR_FILES = ("YOLO_CONFIG_DIR", "TORCHINDUCTOR_CACHE_DIR")
 NULL_FD, LOG_FD, ERROR_FD, ROWS_FD, GO_FD, FACTS_FD, PROC_FD, RULES_FD, FRAMES_FD, LINE_FD, TENSORS_FD = range(11)
 """The descriptors with which a fresh process starts where they can be handed over. ERROR_FD is the rows pipe, so that
 what goes wrong before `main` is heard; RULES_FD, FRAMES_FD, LINE_FD and TENSORS_FD (the line to the guest's model and
@@ -58,12 +61,15 @@ _ALL_SEALS = 0xF
 
 def load(modules: Collection[str]) -> None:
     """Import what guests may use, one thread each. Raises ImportError."""
-    with tempfile.TemporaryDirectory() if "ultralytics" in modules else contextlib.nullcontext() as folder:
-        if folder is not None:
-            os.environ["YOLO_CONFIG_DIR"] = folder  # it writes its settings when it is imported
+    with contextlib.ExitStack() as until_loaded:
+        if "ultralytics" in modules:  # it writes its settings when it is imported, unless they are there
+            there = Path(SETTINGS, ULTRALYTICS_SETTINGS).exists()
+            folder = SETTINGS if there else until_loaded.enter_context(tempfile.TemporaryDirectory())
+            os.environ |= dict.fromkeys(_FOLDERS_FOR_FILES, folder)
         for name in modules:
             importlib.import_module(name)
-        os.environ.pop("YOLO_CONFIG_DIR", None)
+        for name in _FOLDERS_FOR_FILES:
+            os.environ.pop(name, None)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
     if "torch" in sys.modules:
@@ -127,19 +133,38 @@ def read_all(fd: int) -> bytes:
 # -------------------------------------------------------------------------------------------------- a fresh process
 
 
+class _Outputs(NamedTuple):
+    """Where a fresh process writes."""
+
+    null: int
+    rows: int
+    log: int
+
+
+def _silence(how: str) -> _Outputs:
+    """Let libraries print into the null device while they are imported, and not where rows or the log go."""
+    null, rows, log = NULL_FD, ROWS_FD, LOG_FD
+    if how == BY_FILES:
+        null, rows, log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 1, 2
+    kept = _Outputs(null, os.dup(rows), os.dup(log))
+    for fd in (1, 2):
+        os.dup2(null, fd)
+    return kept
+
+
 class _Chunk:
     """What a fresh process is handed, wherever it comes from."""
 
-    def __init__(self, how: str, *, logs: bool) -> None:
+    def __init__(self, how: str, outputs: "_Outputs", *, logs: bool) -> None:
+        self.null, self.rows = outputs.null, outputs.rows
+        self.log = outputs.log if logs else self.null
         if how == BY_FILES:
             flags = os.O_RDONLY | os.O_CLOEXEC
-            self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            self.go, self.rows, self.log = 0, 1, 2 if logs else self.null
+            self.go = 0
             facts, self.frames = (os.open(CHUNK / name, flags) for name in ("facts", "frames"))
             self.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         else:
-            self.null, self.log, self.rows, self.go = NULL_FD, LOG_FD, ROWS_FD, GO_FD
-            facts, self.frames, self.proc = FACTS_FD, FRAMES_FD, PROC_FD
+            self.go, facts, self.frames, self.proc = GO_FD, FACTS_FD, FRAMES_FD, PROC_FD
         self.facts = read_all(facts)
         self.frames_bytes = os.fstat(self.frames).st_size
 
@@ -221,6 +246,8 @@ def main(how: str) -> NoReturn:
     """The entry of a fresh process; `how` its chunk comes: BY_DESCRIPTORS or BY_FILES."""
     rows = 1 if how == BY_FILES else ROWS_FD
     try:
+        outputs = _silence(how)
+        rows = outputs.rows
         for name in ("PWD", "HOME"):  # the sandbox's programs set them
             os.environ.pop(name, None)
         setup = json.loads(Path(SETUP).read_text())
@@ -230,7 +257,7 @@ def main(how: str) -> NoReturn:
             executable = bundle.read(Path(EXECUTABLE).read_bytes())
             guest_weights.load(executable)
             use_threads(executable.manifest.threads)
-        given = _Chunk(how, logs=setup["logs"])
+        given = _Chunk(how, outputs, logs=setup["logs"])
         status = _status(given.proc)
         if how == BY_FILES:
             _move_root()

@@ -7,11 +7,11 @@ have the same interface, the same walls inside and the same tests.
 
 import functools
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from workers.host import bubblewrap, gvisor, zygote
+from workers.host import bubblewrap, gvisor, profile, zygote
 from workers.host.errors import SandboxUnavailable
 from workers.host.forked import ForkedGuests
 from workers.host.fresh import FreshGuests, found
@@ -35,6 +35,18 @@ class Backend:
     least_timeout_us: int
     guests: Callable[[Mapping[str, Any], bytes], zygote.Guests]
     missing: Callable[[], str | None]
+
+    @property
+    def imports(self) -> bool:
+        """Whether each guest imports its libraries itself."""
+        return self.name != "fork"
+
+    def with_libraries(self, libraries: Iterable[str]) -> "Backend":
+        """The same, with the times of guests that have these libraries."""
+        if not self.imports:
+            return self
+        times = max((profile.LIBRARIES[library].slower for library in libraries), default=1)
+        return replace(self, prepare_ns=times * self.prepare_ns, least_timeout_us=times * self.least_timeout_us)
 
 
 def _try(name: Name, program: str, package: str, trial: Callable[[str], list[str]]) -> str | None:

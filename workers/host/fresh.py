@@ -96,6 +96,7 @@ class FreshGuests:
     def enter_root(self) -> None:
         """Build the root; the sandbox's program moves into it, the zygote stays outside."""
         files = {start.SETUP: json.dumps(self._setup()).encode(), start.EXECUTABLE: self._content}
+        files |= _looked_for()
         if self._is_program:
             files |= {f"{start.BUNDLE}/{path}": content for path, content in self._bundle.files.items()}
             files[start.EXECUTABLE] = self._bundle.files[self._bundle.manifest.entry]
@@ -135,6 +136,22 @@ class FreshGuests:
             "model": bool(self._config["model"]),
             "filter": seccomp.program(rules, profile.X86_64).hex() if self._walls.seccomp else "",
         }
+
+
+def _looked_for() -> dict[str, bytes]:
+    """What torch and ultralytics look for while they are imported, as plain files: no device, and nothing to run.
+
+    torch reads a seed (every chunk has the same, as forks of one process have), and looks for a program that it starts
+    where processes share tensors. ultralytics writes its settings where there are none.
+    """
+    files: dict[str, bytes] = {}
+    if "torch" in sys.modules:
+        folder = Path(str(sys.modules["torch"].__file__)).parent
+        files |= {"/dev/urandom": bytes(8), f"{folder}/bin/torch_shm_manager": b""}
+    if "ultralytics" in sys.modules:
+        settings: Mapping[str, object] = sys.modules["ultralytics"].settings
+        files[f"{start.SETTINGS}/{start.ULTRALYTICS_SETTINGS}"] = json.dumps(dict(settings)).encode()
+    return files
 
 
 def found(program: str) -> str | None:

@@ -31,7 +31,19 @@ from typing import Literal
 
 from workers import bundle, limits, wire
 from workers.guest.chunk import Colour
-from workers.host import backends, cgroups, channel, launcher, models, prewarmed, profile, seccomp, waiting, warden
+from workers.host import (
+    backends,
+    cgroups,
+    channel,
+    launcher,
+    models,
+    prewarmed,
+    profile,
+    rootfs,
+    seccomp,
+    waiting,
+    warden,
+)
 from workers.host.errors import ExecutableRefused, SandboxBroken, SandboxUnavailable, SlotsLate, Stopped
 from workers.host.feeder import Feeder, Slot
 from workers.host.launcher import BrokenError, Outcome, RefusedError, Worker
@@ -194,13 +206,11 @@ class LocalPool:
             raise ValueError(f"slot cores {cores} are not processors of this machine")
         if spec.is_program and backend == "fork":
             raise ValueError("only a Python executable can be a fork; a program needs the backend exec")
-        if backend != "fork" and profile.FORK_ONLY & set(spec.libraries):
-            raise ValueError("torch is for the backend fork: it reads /dev/urandom when it is imported")
         if spec.model is not None and backend == "oci":
             raise ValueError("a model is for the backends fork and exec: gVisor's guests share no memory with it")
         self._spec = spec
         self._timing = timing
-        self._backend = backends.BACKENDS[backend]
+        self._backend = backends.BACKENDS[backend].with_libraries(spec.libraries)
         self._cores = cores[:1] if timing == "strict" else cores
         self._housekeeping = (
             frozenset(os.sched_getaffinity(0) - set(self._cores)) if timing != "open" else frozenset[int]()
@@ -279,6 +289,8 @@ class LocalPool:
         }
         # Two guests exist at a time, and the zygote's own memory and files count as well.
         memory = _WARDEN_MEMORY + 3 * spec.memory_bytes + 2**30 * len(spec.libraries) + 8 * spec.weights_bytes
+        if self._backend.imports:  # the root has copies of their shared libraries
+            memory += rootfs.MOST_BYTES
         if spec.model is not None:
             memory += prewarmed.MOST * models.memory_bytes(len(spec.model.content))
         name = cgroups.group_name(next(_serial))

@@ -260,11 +260,15 @@ class Library:
     """A library that executables may ask for: what the zygote imports, and the packages whose files guests see.
 
     `natives` are those of the packages whose shared libraries guests load themselves, because the zygote cannot.
+    `distributions` are those whose version is asked for by an import. `slower`: how many times as long as with NumPy
+    and OpenCV, some 0.2 s, a fresh process takes to start.
     """
 
     modules: tuple[str, ...]
     packages: tuple[str, ...]
     natives: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
+    slower: int = 1
 
 
 _TORCH_PACKAGES = (
@@ -281,11 +285,13 @@ LIBRARIES: Mapping[str, Library] = {
     ),
     "cv2": Library(("cv2",), ("cv2",)),
     "torch": Library(
-        ("torch", "torch.nn.functional"), _TORCH_PACKAGES,
+        ("torch", "torch.nn.functional"), _TORCH_PACKAGES, slower=10,
     ),
     "ultralytics": Library(
         ("ultralytics", "ultralytics.models.yolo.detect.predict", "torchvision"),
-        (*_TORCH_PACKAGES, "ultralytics", "torchvision", "PIL", "yaml", "tqdm", "defusedxml"),
+        (*_TORCH_PACKAGES, "ultralytics", "torchvision", "triton", "PIL", "yaml", "tqdm", "defusedxml"),
+        distributions=("torchvision",),
+        slower=20,
     ),
     "safetensors": Library(("safetensors.numpy",), ("safetensors",)),
     # It starts a thread when it is imported, so no process that forks can have it: each chunk imports it.
@@ -299,9 +305,6 @@ LIBRARIES: Mapping[str, Library] = {
     ),
 }  # fmt: skip
 """numpy comes with every executable, because `chunk.frames` is an array."""
-
-FORK_ONLY = frozenset({"torch", "ultralytics"})
-"""Libraries that a fresh process cannot import: torch reads /dev/urandom, and there is no device in its root."""
 
 STDLIB_MODULES = (
     "bisect", "collections.abc", "contextlib", "copy", "ctypes", "dataclasses", "datetime", "enum", "functools", "gc",

@@ -12,6 +12,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,9 @@ from workers.host import namespaces, profile
 
 _SUFFIXES = (".py", ".json", ".yaml", ".yml", f".{sys.implementation.cache_tag}.pyc")
 _MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/var/tmp", "/tmp", "/run")  # noqa: S108  covered by a mount, unused
-_TMPFS_OPTIONS = "mode=0755,size=4g,nr_inodes=200k"
+MOST_BYTES = 6 * 2**30
+"""Of a root. torch with the libraries for GPUs, which it loads though there is none, is 3.5 GB."""
+_TMPFS_OPTIONS = f"mode=0755,size={MOST_BYTES},nr_inodes=200k"
 _TOP_LINKS = (Path("/bin"), Path("/lib"), Path("/lib64"))
 _NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _DEVICE_FOLDERS = (Path("/dev"), Path("/proc"), Path("/sys"))
@@ -65,6 +68,8 @@ def files(libraries: Iterable[str]) -> Iterator[Path]:
             yield from _package(package)
         for package in profile.LIBRARIES[library].natives:
             yield from _shared_libraries(package)
+        for name in profile.LIBRARIES[library].distributions:
+            yield from (Path(str(file.locate())) for file in distribution(name).files or () if file.name == "METADATA")
     ours = Path(workers.__file__).parent
     for part in _GUEST_PARTS:
         yield from _walk(ours / part) if (ours / part).is_dir() else (ours / part,)
