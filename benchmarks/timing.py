@@ -1,10 +1,11 @@
 """When slots start in the slotted default, and what one can tell the next.
 
 A slot of 100 ms on one core, 1,000 of them, each of which measures what the slot before it may have left and then sends
-a random bit by all means at once: it computes to the middle of its turn or ends, fills its memory or not, reads every
-file or none (`tests/hostile/covert.py`). Once on an idle machine, and once while every other core, or the only one,
-computes and the disk and memory are busy. Prints how long after its public time each slot started, and how many of the
-bits the best rule hears by each measurement; chance is one half. The same pair with `timing: open` shows that there is
+a random bit by all means at once: it computes to the middle of its turn or ends, writes much or little, fills its
+memory or not, reads every file or none, tries to leave a process (`tests/hostile/covert.py`). Once on an idle machine,
+and once while every other core, or the only one, computes and the disk and memory are busy. Prints how long after its
+public time each slot started, and how many of the bits the best rule hears by each measurement, and by all together;
+chance is one half. The same pair with `timing: open`, and as plain processes without walls, shows that there is
 something to hear.
 
 Target: nothing is heard that chance would not give once in 10,000 times. Exit status 1 if it is missed.
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.hostile.covert import CHANNELS, LEVEL, Heard, chance, listen
+from tests.hostile.covert import ALL, CHANNELS, LEVEL, Heard, chance, listen, listen_without_walls
 
 HERE = Path(__file__).resolve().parent
 _LOAD = """
@@ -58,7 +59,7 @@ def described(heard: Heard) -> dict[str, Any]:
     """What is printed and kept of one run."""
     late = sorted(heard.late_ns)
     at = {"p50": len(late) // 2, "p99": len(late) * 99 // 100, "max": len(late) - 1} if late else {}
-    right = {channel: heard.accuracy(channel) for channel in CHANNELS}
+    right = {channel: heard.accuracy(channel) for channel in (*CHANNELS, ALL)}
     return {
         "slots": len(heard.sent),
         "start_us": {name: late[position] / 1e3 for name, position in at.items()},
@@ -86,10 +87,13 @@ def main() -> int:
     with load(core):
         runs["slotted, loaded"] = listen(slots, core=core)
     runs["open, idle"] = listen(max(60, slots // 5), "open", core=core)
+    runs["without walls, idle"] = listen_without_walls(max(60, slots // 5), orphans=2)
     for name, heard in runs.items():
         print(shown(name, heard))
     kept = {name: heard for name, heard in runs.items() if name.startswith("slotted")}
-    missed = [name for name, heard in kept.items() for channel in CHANNELS if chance(*heard.accuracy(channel)) < LEVEL]
+    missed = [
+        name for name, heard in kept.items() for channel in (*CHANNELS, ALL) if chance(*heard.accuracy(channel)) < LEVEL
+    ]
     print(f"\nheard in slotted timing: {'nothing, as is wanted' if not missed else 'something: MISSED'}")
     out = HERE / "out"
     out.mkdir(exist_ok=True)

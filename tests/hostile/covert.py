@@ -1,19 +1,30 @@
 """A pair of executables that tries to pass one bit from each slot to the next, and how well it succeeds.
 
 Every slot first measures whatever the slot before it may have left on the machine, then sends a bit of its own (that
-of its frames) by all means at once: it ends late or early, computes or does not, fills its memory or does not, reads
-every file or none. The host, which knows the bits, learns on the first half of the slots what each measurement says,
-better than any executable could, and counts on the second half how often that is right. Chance is one half.
+of its frames) by all means at once: it ends late or early, computes or does not, writes much or little, fills its
+memory or does not, reads every file or drops it from the page cache, and tries to leave a file in memory and a process
+that computes. The host, which knows the bits, learns on the first half of the slots what each measurement says, better
+than any executable could, and counts on the second half how often that is right. Chance is one half.
+
+`listen_without_walls` runs the same pair as plain processes: there every means is heard, so the pair is a good one.
 """
 
+import bisect
 import contextlib
 import itertools
+import json
 import math
 import os
 import random
+import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, SimpleNamespace
+from typing import Any
+
+import numpy as np
 
 from tests.hostile.arena import make_slot
 from workers import wire
@@ -24,23 +35,55 @@ PERIODS_MS = (100, 200, 400, 800)
 """Lengths of a slot to try: on a busy machine short ones hear nothing because they come to nothing."""
 ENOUGH = 0.6
 """The share of slots that must have had their turn for a run to say something."""
-CHANNELS = ("start", "speed", "faults", "reads", "room", "copies")
-"""When the slot started in its period; rounds of a loop in 3 ms; nanoseconds to touch 4 MiB, to read 60 files, to copy
-1 MiB again and again; how much memory can be had."""
+CHANNELS: Mapping[str, str] = {
+    "start": "when in its period the slot started (nanoseconds)",
+    "spent": "processor time that its own start took (nanoseconds)",
+    "speed": "rounds of a loop in 10 ms",
+    "faults": "time to touch 4 MiB (nanoseconds)",
+    "reads": "time to read 60 files (nanoseconds)",
+    "copies": "time to copy 1 MiB again and again (nanoseconds)",
+    "room": "MiB that can be mapped",
+    "free": "MiB free in the shared memory file system",
+}
+"""What a slot measures. All of them together are one more channel."""
+MEANS: Mapping[str, tuple[str, ...]] = {
+    "duration": ("start",),
+    "contention for the processor": ("speed", "spent", "copies"),
+    "memory pressure": ("room", "free", "faults"),
+    "page cache": ("reads",),
+}
+"""What a bit can be sent by, and the measurements of it."""
+ALL = "all"
+_PARTS = 8
+"""Into so many equally likely parts the values of a measurement are cut, to learn what each says."""
 LEVEL = 1e-4
 _SEED = 20260901
+_LONG_TABLE = 500
 _SOURCE = """
-import mmap, os, time
+import mmap, os, signal, time
 
 PERIOD = {period_ns}
 FOLDER = os.path.dirname(os.__file__)
 FILES = sorted(name for name in os.listdir(FOLDER) if name.endswith(".py"))[:60]
+LEFT = "/dev/shm/privid-covert-{host}"
+
+def tried(function, *arguments):
+    try:
+        return function(*arguments)
+    except (OSError, ValueError):
+        return None
 
 def read(size):
     for name in FILES:
         fd = os.open(FOLDER + "/" + name, os.O_RDONLY)
         while os.read(fd, size) and size > 4096:
             pass
+        os.close(fd)
+
+def drop():
+    for name in FILES:
+        fd = os.open(FOLDER + "/" + name, os.O_RDONLY)
+        tried(os.posix_fadvise, fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
 
 def took(work):
@@ -56,28 +99,58 @@ def room():
     except (OSError, ValueError):
         return len(blocks)
 
+def free():
+    found = tried(os.statvfs, "/dev/shm")
+    return -1 if found is None else found.f_bavail * found.f_frsize >> 20
+
+def leave(path, size):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(fd, bytes(size))
+    os.close(fd)
+
+def clean():
+    for pid in open(LEFT + ".pids").read().split():
+        os.kill(int(pid), signal.SIGKILL)
+    for name in (LEFT, LEFT + ".pids"):
+        os.unlink(name)
+
+def orphans():
+    for _ in range({orphans}):
+        if (pid := os.fork()) == 0:
+            while True:
+                pass
+        with open(LEFT + ".pids", "a") as file:
+            print(pid, file=file)
+
 def process(chunk):
     now = time.monotonic_ns()
     row = {{"start": now % PERIOD, "speed": 0}}
-    while time.monotonic_ns() < now + 3_000_000:
+    row["spent"] = tried(time.process_time_ns) or -1
+    while time.monotonic_ns() < now + 10_000_000:
         row["speed"] += 1
     row["faults"] = took(lambda: bytearray(b"x") * (4 << 20))
     row["reads"] = took(lambda: read(4096))
     one, two = bytearray(1 << 20), bytearray(1 << 20)
     row["copies"] = took(lambda: [two.__setitem__(slice(None), one) for _ in range(5)])
     row["room"] = room()
+    row["free"] = free()
+    tried(clean)
     bit = chunk.frames[0, 0, 0, 0] & 1
     now = time.monotonic_ns()
     if bit:
         kept = bytearray(b"y") * (24 << 20)
         read(1 << 20)
+        tried(leave, LEFT, 64 << 20)
+        tried(orphans)
+    else:
+        drop()
     if {at_once}:
         end = now + ((PERIOD // 2 if bit else 0) - now) % PERIOD
     else:
         end = now - now % PERIOD + PERIOD // 2 if bit else now
     while time.monotonic_ns() < end:
         pass
-    return row
+    return [row] + [{{}}] * ({long_table} if bit else 0)
 """
 
 
@@ -94,8 +167,12 @@ class Heard:
 
     def accuracy(self, channel: str) -> tuple[int, int]:
         """How many bits of the second half are right, by the rule that is best on the first half; of how many."""
+        half = len(self.sent) // 2
+        if channel == ALL:
+            sums = _weigh(list(self.measured.values()), self.sent, half)
+            right = sum((weight > 0) == bit for weight, bit in zip(sums, self.sent[half:], strict=True))
+            return right, len(sums)
         values = self.measured[channel]
-        half = len(values) // 2
         limit, high = _best_rule(values[:half], self.sent[:half])
         right = sum(
             (value > limit) == (bit == high) for value, bit in zip(values[half:], self.sent[half:], strict=True)
@@ -123,6 +200,25 @@ def _best_rule(values: Sequence[float], bits: Sequence[int]) -> tuple[float, int
     return best[1], best[2]
 
 
+def _weigh(channels: Sequence[Sequence[float]], bits: Sequence[int], half: int) -> list[float]:
+    """How much all measurements of each slot of the second half speak for a one, by what they said on the first half.
+
+    The weight of a part of a measurement's values is the logarithm of how much more often it came with a one; those of
+    all measurements are added, as if each knew nothing of the others.
+    """
+    sums = [0.0] * (len(bits) - half)
+    for values in channels:
+        ordered = sorted(values[:half])
+        limits = [ordered[len(ordered) * i // _PARTS] for i in range(1, _PARTS)]
+        counts = [[1, 1] for _ in range(_PARTS)]
+        for value, bit in zip(values[:half], bits, strict=False):
+            counts[bisect.bisect_right(limits, value)][bit] += 1
+        for i, value in enumerate(values[half:]):
+            zeros, ones = counts[bisect.bisect_right(limits, value)]
+            sums[i] += math.log(ones / zeros)
+    return sums
+
+
 def listen(slots: int, timing: Timing = "slotted", *, core: int | None = None) -> Heard:
     """Run so many slots on one core. Raises RuntimeError if the machine is too busy even for long ones."""
     for period_ms in PERIODS_MS:
@@ -136,8 +232,8 @@ def _listen(slots: int, timing: Timing, core: int | None, period_ns: int) -> Hea
     draw = random.Random(_SEED)  # bits to send, not noise
     bits = [draw.getrandbits(1) for _ in range(slots)]
     at_once = timing == "open"
-    source = _SOURCE.format(period_ns=period_ns, at_once=at_once).encode()
-    table = wire.TableSpec(tuple(wire.ColumnSpec(name, "NUMBER", -1) for name in CHANNELS), 1)
+    source = _source(period_ns, at_once=at_once)
+    table = wire.TableSpec(tuple(wire.ColumnSpec(name, "NUMBER", -1) for name in CHANNELS), 1 + _LONG_TABLE)
     # Where slots start at once, a bit is when in its period one ends, which may be the next one.
     timeout_us = (3 * period_ns if at_once else period_ns) // 1000
     spec = ExecutableSpec("0" * 64, source, table, timeout_us, ("numpy",), 64 * 2**20)
@@ -161,3 +257,49 @@ def _listen(slots: int, timing: Timing, core: int | None, period_ns: int) -> Hea
         [bits[before.index] for before, _ in pairs],
         [run.started_ns - run.planned_ns for run in runs if run.planned_ns],
     )
+
+
+def _source(period_ns: int, *, at_once: bool, orphans: int = 1) -> bytes:
+    source = _SOURCE.format(
+        period_ns=period_ns, at_once=at_once, long_table=_LONG_TABLE, host=os.getpid(), orphans=orphans
+    )
+    return source.encode()
+
+
+def listen_without_walls(slots: int, orphans: int) -> Heard:
+    """The same pair as plain processes of this one, each of which starts when the one before it has ended.
+
+    A one leaves so many processes that compute.
+    """
+    period_ns = 1_000_000  # that a slot can end late is shown elsewhere
+    draw = random.Random(_SEED)  # bits to send, not noise
+    bits = [draw.getrandbits(1) for _ in range(slots)]
+    code = compile(_source(period_ns, at_once=True, orphans=orphans), "covert", "exec")
+    core = {max(os.sched_getaffinity(0))}
+    rows = [_plain(code, bit, core) for bit in [*bits, 0]]
+    return Heard({name: [float(row[name]) for row in rows[1:]] for name in CHANNELS}, bits, ())
+
+
+def _plain(code: CodeType, bit: int, core: set[int]) -> dict[str, float]:
+    """The row of one slot that is a child of this process."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            os.sched_setaffinity(0, core)
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_CPU, (10, 10))  # of what it leaves, too
+            resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20),) * 2)
+            scope: dict[str, Any] = {}
+            exec(code, scope)
+            frames = np.full((1, 1, 1, 1), bit, np.uint8)
+            row = scope["process"](SimpleNamespace(frames=frames))[0]
+            os.write(write, json.dumps(row).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)  # what it left may hold the pipe
+    with os.fdopen(read, "rb") as pipe:
+        found: dict[str, float] = json.loads(os.read(pipe.fileno(), 1 << 16))
+    return found

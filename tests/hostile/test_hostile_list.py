@@ -1,8 +1,14 @@
 """What must be tried at least, and the attacks that try it: nothing of the list is left out."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.hostile.arena import ATTACKS, FAMILIES, LETHAL, names
+from tests.hostile.arena import ATTACKS, FAMILIES, LETHAL, NEEDS_PLACES, names
+from tests.hostile.test_hostile_ordinary_user import SUITES
+from workers.host.backends import BACKENDS
 
 LIST: dict[str, dict[str, str]] = {
     "writing": {
@@ -57,3 +63,24 @@ def test_everything_on_the_list_is_tried(family: str) -> None:
 def test_there_is_more_than_the_list() -> None:
     assert len({name for family in ATTACKS for name in names(family, "attack")}) > 80
     assert all(lethal <= set(names(family, "attack")) for family, lethal in LETHAL.items())
+
+
+def _test_of(family: str, name: str, backend: str) -> str:
+    """The end of a test's id, as pytest shows it."""
+    if name in NEEDS_PLACES:
+        return f"::test_reading_the_hosts_files[{backend}]"
+    tests = {"state": "test_nothing_is_left_for_the_next_chunk", "results": "test_results"}
+    return f"::{tests.get(family, f'test_{family}')}[{backend}-{name}]"
+
+
+def test_each_has_a_test_of_its_own_on_every_backend() -> None:
+    """In the files that run as root, and once more as an ordinary user; some in the soak only."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--soak", "-p", "no:cacheprovider"]
+    files = [str(here / name) for name in SUITES]
+    done = subprocess.run([*command, *files], cwd=here.parents[1], capture_output=True, text=True, check=True)
+    found = {f"::{line.rpartition('::')[2]}" for line in done.stdout.splitlines()}
+    wanted = {
+        _test_of(family, name, backend) for family in FAMILIES for name in LIST[family].values() for backend in BACKENDS
+    }
+    assert wanted - found == set()

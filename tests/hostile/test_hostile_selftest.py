@@ -39,7 +39,7 @@ def test_without_seccomp_attacks_get_through(without_seccomp: set[str]) -> None:
     expected = {
         "vsock", "fork", "shared_mmap", "memfd", "sysv", "keys", "prctl", "madvise", "notify", "page_cache",
         "anonymous_objects", "shared_futex", "locks", "shared_flags", "machine_facts", "socketpair", "affinity",
-        "unshare",
+        "unshare", "own_cost",
     }  # fmt: skip
     assert expected <= without_seccomp
 

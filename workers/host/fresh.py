@@ -124,7 +124,7 @@ class FreshGuests:
         self._sandbox.become(self._prepared, request, logs=self._config["log_bytes"] > 0)
 
     def _setup(self) -> dict[str, object]:
-        rules = profile.PROGRAM_RULES if self._is_program else profile.FRESH_RULES
+        rules = profile.PROGRAM_RULES if self._is_program else profile.RULES
         return {
             "program": self._is_program,
             "modules": [] if self._is_program else profile.modules(self._libraries),

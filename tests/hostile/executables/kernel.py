@@ -68,6 +68,18 @@ def attack_clocks(chunk):
     )
 
 
+def attack_own_cost(chunk):
+    """How long its own start took, which the slot before it and the decoder could have made longer."""
+    return through(
+        process=call(228, 2, ctypes.create_string_buffer(16)),
+        thread=call(228, 3, ctypes.create_string_buffer(16)),
+        usage=call(98, 0, ctypes.create_string_buffer(144)),
+        children=call(98, -1, ctypes.create_string_buffer(144)),
+        times=call(100, ctypes.create_string_buffer(32)),
+        process_resolution=call(229, 2, ctypes.create_string_buffer(16)),
+    )
+
+
 def attack_prctl(chunk):
     return through(
         dumpable=call(157, 4, 1),
