@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -58,6 +58,14 @@ Model = Annotated[
 ]
 
 
+class Given(NamedTuple):
+    """Where video and policy are, as the command line says."""
+
+    video: Path | None
+    sample: str | None
+    policy: Path | None
+
+
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder; its name becomes the detector's.")],
     camera: Annotated[str, typer.Option(help="The camera to ask about.")] = "plaza",
@@ -102,8 +110,7 @@ def try_command(
     \b
     $ privid try people-counter --sample plaza
     """
-    with clip(video, sample, policy) as (path, known):
-        _run(query, path, known, executable or [], model, json, sandbox=True)
+    _run(query, Given(video, sample, policy), executable or [], model, json, sandbox=True)
 
 
 def run_local(
@@ -122,21 +129,25 @@ def run_local(
     \b
     $ privid run-local people-counter --video plaza.mp4
     """
-    with clip(video, sample, policy) as (path, known):
-        _run(query, path, known, executable or [], model, json, sandbox=False)
+    _run(query, Given(video, sample, policy), executable or [], model, json, sandbox=False)
 
 
 @contextmanager
-def clip(video: Path | None, sample: str | None, policy: Path | None) -> "Iterator[tuple[Path, Published]]":
-    """The video to try something on, a file or a camera's sample, for as long as the context lasts.
+def clip(given: Given, text: str, name: str) -> "Iterator[tuple[Path, Published]]":
+    """The video to try a query on, a file or a camera's sample, for as long as the context lasts.
 
-    With it what is published: by the policy file or, without one, of the sample's camera.
+    With it what is published: by the policy file or, without one, of the sample's camera. `name` is that of the file
+    with the query's `text`.
     """
     from privid.trial.footage import Published
+    from privid.trial.script import shown_names
 
+    video, sample, policy = given
     if (video is None) == (sample is None):
         raise InputError("usage", "one video is needed", "give --video FILE, or --sample CAMERA")
-    known = Published() if policy is None else published.of_file(offline.load_policy_file(policy), policy)
+    with about(text, name):
+        names = shown_names(text)
+    known = Published() if policy is None else published.of_file(offline.load_policy_file(policy), policy, names)
     if video is not None:
         yield video, known
         return
@@ -144,16 +155,14 @@ def clip(video: Path | None, sample: str | None, policy: Path | None) -> "Iterat
     with Client(analyst_target()) as client:
         content = client.sample(sample)
         if policy is None:
-            known = published.of_camera(client, sample)
+            known = published.of_camera(client, sample, names)
     with tempfile.TemporaryDirectory(prefix="privid-sample-") as folder:
         path = Path(folder) / f"{sample}-sample.mp4"
         path.write_bytes(content)
         yield path, known
 
 
-def _run(
-    query: Path, video: Path, known: "Published", named: list[str], model: Path | None, json: bool, *, sandbox: bool
-) -> None:
+def _run(query: Path, given: Given, named: list[str], model: Path | None, json: bool, *, sandbox: bool) -> None:
     from privid.trial import runs
     from privid.trial.footage import footage
     from privid.trial.script import processes
@@ -161,7 +170,7 @@ def _run(
     query = bundles.query_file(query)
     text = read_text(query, "the query")
     document: list[dict[str, Any]] = []
-    with errors(), footage(video, known) as film:
+    with clip(given, text, query.name) as (video, known), errors(), footage(video, known) as film:
         with about(text, query.name):
             wanted = processes(text, film.width, film.height, offline.cameras(known.policies))
         sources, graphs = executables(wanted, query, named), models(wanted, query, model)

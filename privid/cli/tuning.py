@@ -64,7 +64,7 @@ def tune(
     lengths = _lengths(chunks)
     try:
         with (
-            trying.clip(video, sample, policy) as (path, known),
+            trying.clip(trying.Given(video, sample, policy), text, query.name) as (path, known),
             trying.errors(),
             footage(path, known) as film,
         ):

@@ -10,6 +10,13 @@ from query_lang.schema import CameraSchema, Catalog, find_name
 from query_lang.scope import span
 
 
+def shown_names(text: str) -> frozenset[str]:
+    """The masks and region schemes that a query's SPLITs name, in lower case. Raises QueryError."""
+    splits = [statement for statement in parse(text) if isinstance(statement, nodes.Split)]
+    named = [name for split in splits for name in (*(split.args.get("masks") or ()), split.args.get("region")) if name]
+    return frozenset(name.name.casefold() for name in named)
+
+
 def processes(text: str, width: int, height: int, known: Mapping[str, CameraSchema]) -> tuple[Process, ...]:
     """The PROCESS statements that a query's SELECTs read, with cameras of `width` x `height` pixels.
 
