@@ -185,6 +185,7 @@ def street(folder, monkeypatch, capsys):
     def attempt(command, clauses, *, policy="street.toml", video="street.mp4", status=0, select="COUNT(*)"):
         (folder / "sees.sql").write_text(SIDES.format(clauses=clauses, select=select))
         arguments = [command, "sees.sql", "--video", video, "--json", *(("--policy", policy) if policy else ())]
+        arguments += ["--chunks", "4"] if command == "tune" else []
         if command == "try":
             done = privid(folder, *arguments, status=status)
             return done.stdout, done.stderr
