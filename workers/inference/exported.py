@@ -30,7 +30,7 @@ _MOST_RECORDS, _MOST_TABLE_BYTES = 20_000, 32 * 2**20
 _LOCAL_HEADER = struct.Struct("<26xHH")
 _DAMAGE = (
     zipfile.BadZipFile, struct.error, EOFError, OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError,
-    AttributeError, NotImplementedError, RecursionError, OverflowError,
+    AttributeError, RecursionError, OverflowError,
 )  # fmt: skip
 """What zipfile, json and walking through what they give can raise."""
 _TARGET = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
