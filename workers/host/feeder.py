@@ -1,5 +1,6 @@
 """Reads slots ahead of their time, in a thread of its own, within a limit of memory."""
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -131,21 +132,29 @@ class Feeder(threading.Thread):
         try:
             if self._cores:
                 os.sched_setaffinity(0, self._cores)
-            for slot in self._slots:
-                if not self._put(slot):
-                    slot.close()
-                    break
+            with contextlib.ExitStack() as at_end:
+                if close := getattr(self._slots, "close", None):
+                    at_end.callback(close)
+                self._pull()
         except BaseException as error:  # noqa: BLE001  handed over to the thread that runs the pool
             self.error = error
         finally:
-            close = getattr(self._slots, "close", None)
-            if close is not None:
-                close()
             self.ended = True
             os.eventfd_write(self._event, 1)
 
+    def _pull(self) -> None:
+        for slot in self._slots:
+            taken = False
+            try:
+                slot.check()
+                taken = self._put(slot)
+            finally:
+                if not taken:
+                    slot.close()
+            if not taken:
+                break
+
     def _put(self, slot: Slot) -> bool:
-        slot.check()
         with self._changed:
             self._changed.wait_for(
                 lambda: (

@@ -244,7 +244,8 @@ class LocalPool:
         if missing := self._backend.missing():
             raise SandboxUnavailable(missing)
         try:
-            self._lanes = [self._lane(core) for core in self._cores]
+            for core in self._cores:
+                self._lanes.append(self._lane(core))
             end = time.monotonic() + START_SECONDS
             for lane in self._lanes:
                 while not lane.worker.ready:
@@ -295,7 +296,11 @@ class LocalPool:
             memory += prewarmed.MOST * models.memory_bytes(len(spec.model.content))
         name = cgroups.group_name(next(_serial))
         group = cgroups.Group.create(name, memory, 2 * limits.GUEST_THREADS + 8 + models.THREADS * prewarmed.MOST)
-        return Worker(config, spec.source, spec.model.content if spec.model else b"", group), group
+        try:
+            return Worker(config, spec.source, spec.model.content if spec.model else b"", group), group
+        except BaseException:
+            group.remove()
+            raise
 
     def _model_config(self) -> dict[str, object] | None:
         model = self._spec.model
