@@ -167,6 +167,7 @@ height = 96
 masks.trees = { rho = "10s", polygons = [[[0, 0], [80, 0], [80, 96], [0, 96]]] }
 masks.sky = { rho = "10s" }
 masks.lost = { rho = "10s", picture = "nowhere.png" }
+regions.bare = { names = ["left", "right"] }
 [camera.street.regions.sides]
 names = ["left", "right"]
 polygons.left = [[0, 0], [90, 0], [90, 96], [0, 96]]
@@ -225,6 +226,9 @@ def test_what_nobody_published_is_said(street, folder):
     assert "nothing says what is hidden: MASK trees" in alone[1]
     assert rows(alone)[0][1] > 100
     assert "cannot read nowhere.png" in error(street("run-local", "WITH MASK LOST", status=2))["message"]
+    refused = error(street("run-local", "BY REGION bare", status=2))
+    assert "region scheme 'bare' of camera street has no picture" in refused["message"]
+    assert "--sample" in refused["hint"]
     assert "MASK sky (" in street("run-local", "WITH MASK sky, trees")[1]
     refused = error(street("run-local", "BY REGION sides", policy=None, status=2))
     assert "sides" in refused["message"]
