@@ -14,6 +14,7 @@ from privid.ingest.live import Encoding, Source
 from privid.ingest.retention import Limits, Policy
 from privid.ingest.trust import Trust, is_secured, require_certificates
 from privid.video.catalog import Camera, Catalog
+from privid.video.errors import BadCamera
 from query_lang.units import parse_duration
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)")
@@ -97,7 +98,7 @@ def _source(camera: Camera, section: Mapping[str, Any], where: str, file: Path |
         raise BadRecording(f"{where}: timeout must be 1s to 2m")
     try:
         source = Source.of(url, "udp" if transport == "udp" else "tcp", timeout_us / SECOND)
-    except BadRecording as error:
+    except BadCamera as error:
         raise BadRecording(f"{where}: {error}") from None
     if {"username", "password_file"} & section.keys():
         source = replace(source, url=_with_credentials(source, section, where, file))

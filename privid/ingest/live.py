@@ -1,11 +1,9 @@
 """Live sources: network streams, devices, and files played as if they were cameras, opened for their video packets.
 
-Addresses carry credentials: whatever is said about a source is said with `redacted`, and libav's own messages, which
-quote addresses, are never passed on.
+Addresses carry credentials: none is ever said here, and libav's own messages, which quote them, are never passed on.
 """
 
 import errno
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
@@ -21,29 +18,23 @@ from av.error import ExitError, FFmpegError, HTTPForbiddenError, HTTPNotFoundErr
 from av.stream import Disposition
 
 from privid.domain.units import SECOND
-from privid.ingest.errors import BadRecording, SourceFailure
+from privid.ingest.errors import SourceFailure
 from privid.ingest.trust import CAREFUL, REFERRING, Trust, explain, is_secured
+from privid.video.addresses import NETWORK, scheme_of
 
 Kind = Literal["rtsp", "http", "device", "file", "folder"]
 Transport = Literal["tcp", "udp"]
 
 CODECS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1"})
 """What can be copied into segments as it is."""
-_SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http", "file": "file"}
 _UNTIMED = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "video4linux2,v4l2"})
 """Formats without timestamps of their own, or with the wall clock's: here the time of arrival is the timestamp."""
 _NETWORK = "rtsp,rtsps,rtp,rtcp,udp,tcp,tls,http,https,httpproxy,crypto"
 _SAID_OF_TLS = frozenset({"ended", "failed", "garbage"})
 """What libav says if it was TLS that failed."""
 _EXPLAIN_SECONDS = 5.0
-_SECRET = re.compile(r"//[^/@\s]*@")
 
 Open = Callable[..., InputContainer]
-
-
-def redacted(url: str) -> str:
-    """An address without user name, password, and parameters (which may hold a token)."""
-    return _SECRET.sub("//", url).split("?")[0].split("#")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +62,11 @@ class Source:
 
     @classmethod
     def of(cls, url: str, transport: Transport = "tcp", timeout_seconds: float = 5.0) -> "Source":
-        """Read an address: rtsp(s)://, http(s)://, a device of V4L2, or a file or folder. Raises BadRecording."""
-        scheme = url.partition("://")[0].lower() if "://" in url else ""
-        if scheme and scheme not in _SCHEMES:
-            raise BadRecording(
-                f"{redacted(url)} cannot be recorded: use rtsp://, rtsps://, http://, https://, file://, a folder or "
-                "/dev/video0"
-            )
-        if scheme and scheme != "file":
-            try:
-                parts = urlsplit(url)
-                host, _ = parts.hostname, parts.port
-            except ValueError:
-                raise BadRecording(
-                    f"{redacted(url)} has a host or port that cannot be: write {scheme}://HOST:PORT/..."
-                ) from None
-            if not host:
-                raise BadRecording(f"{redacted(url)} names no host: write {scheme}://HOST/...")
-            return cls(_SCHEMES[scheme], url, transport, timeout_seconds)
+        """Read an address: rtsp(s)://, http(s)://, a device of V4L2, or a file or folder. Raises BadCamera."""
+        scheme = scheme_of(url)
+        if scheme in NETWORK:
+            return cls("rtsp" if scheme.startswith("rtsp") else "http", url, transport, timeout_seconds)
         path = Path(url.removeprefix("file://"))
-        if not path.is_absolute():
-            raise BadRecording(f"{path} is not an absolute path: the recorder runs in no particular folder")
         kind: Kind = "device" if path.parent == Path("/dev") else "folder" if path.is_dir() else "file"
         return cls(kind, str(path), transport, timeout_seconds)
 

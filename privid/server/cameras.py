@@ -12,7 +12,7 @@ from privid.domain.policy import CameraPolicy
 from privid.ledger import Ledger, Policies, audit
 from privid.server.clock import Clock
 from privid.server.errors import Refused
-from privid.server.names import check_camera_name, check_timezone
+from privid.server.names import check_address, check_camera_name, check_timezone
 from privid.server.samples import Sample, Samples
 from privid.video.catalog import Camera, Catalog, Gap, Span
 
@@ -77,6 +77,8 @@ class Cameras:
         """A new camera, without a policy: nothing can be asked of it yet. Raises Refused."""
         check_camera_name(name)
         check_timezone(timezone)
+        if url:
+            check_address(url)
         table = schema.cameras
 
         def insert(connection: sa.Connection) -> None:

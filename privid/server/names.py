@@ -1,9 +1,11 @@
-"""Names that people give to things, and time zones: checked once, in words for people."""
+"""Names that people give to things, time zones, and addresses of cameras: checked once, in words for people."""
 
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from privid.server.errors import Refused
+from privid.video.addresses import scheme_of
+from privid.video.errors import BadCamera
 
 # A camera is named in queries, where anything else would have to be quoted.
 _CAMERA = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -49,3 +51,12 @@ def check_timezone(name: str) -> None:
         raise Refused(
             "invalid_request", f"{name!r} is not a time zone", "use an IANA name such as Europe/Lisbon or UTC"
         ) from None
+
+
+def check_address(address: str) -> None:
+    """Raises Refused for an address that nothing can be recorded from, without what may be secret in it."""
+    try:
+        scheme_of(address)
+    except BadCamera as error:
+        said, _, rest = str(error).partition(": ")
+        raise Refused("invalid_request", said, rest) from None

@@ -19,6 +19,7 @@ from privid.database import schema
 from privid.database.transactions import reading, write
 from privid.domain.units import isoformat
 from privid.video import frame_index
+from privid.video.addresses import scheme_of
 from privid.video.errors import BadCamera, TimeConflict, UnknownCamera
 from privid.video.frame_index import FrameIndex
 from privid.video.sealing import Seal
@@ -150,6 +151,8 @@ class Catalog:
             ZoneInfo(timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise BadCamera(f"{timezone!r} is not a time zone: use an IANA name such as Europe/Lisbon or UTC") from None
+        if url:
+            scheme_of(url)
 
         def work(connection: sa.Connection) -> Camera:
             if (taken := _find(connection, name)) is not None:

@@ -169,6 +169,13 @@ def test_unknown_time_zones_are_refused(owner, zone):
     assert "somewhere" not in [camera.name for camera in owner.cameras()]
 
 
+@pytest.mark.parametrize("address", ["ftp://u:hunter2@host/1", "rtsp://u:hunter2@host:99999/1", "rtsp://", "a.mp4"])
+def test_addresses_that_nothing_can_be_recorded_from_are_refused(owner, address):
+    with refused("invalid_request") as error:
+        owner.add_camera("harbour", "UTC", address)
+    assert "hunter2" not in str(error.value)
+
+
 def test_an_analyst_is_added_whole_or_not_at_all(owner, token):
     with refused("unknown_camera"):
         owner.add_analyst("halfway", ["plaza", "moon"])

@@ -7,9 +7,11 @@ from privid.domain.units import SECOND
 from privid.ingest.configuration import load
 from privid.ingest.errors import BadRecording, BadVideoFile
 from privid.ingest.folder import time_in_name
-from privid.ingest.live import Encoding, Source, redacted
+from privid.ingest.live import Encoding, Source
 from privid.ingest.trust import Trust, authorities
+from privid.video.addresses import redacted
 from privid.video.catalog import Catalog
+from privid.video.errors import BadCamera
 from tests.support.tls import make_authority
 
 
@@ -149,6 +151,19 @@ def test_what_is_refused_says_what_to_do(catalog, tmp_path, text, says):
 def test_a_file_that_is_not_there(catalog, tmp_path):
     with pytest.raises(BadRecording, match="No such file"):
         load(catalog, tmp_path / "nothing.toml")
+
+
+def test_an_address_that_cannot_be_is_refused_when_a_camera_is_made(catalog):
+    for address, says in (
+        ("ftp://u:hunter2@host/", "ftp://host/ cannot be recorded"),
+        ("rtsp://host:99999/1", "has a host or port that cannot be"),
+        ("clips/a.mp4", "not an absolute path"),
+    ):
+        with pytest.raises(BadCamera) as refused:
+            catalog.add_camera("other", created_us=1, url=address)
+        assert says in str(refused.value)
+        assert "hunter2" not in str(refused.value)
+    assert "other" not in {camera.name for camera in catalog.cameras()}
 
 
 def test_addresses_are_shown_without_secrets():
