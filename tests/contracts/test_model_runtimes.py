@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support import onnx_files, pt2_files
+from workers.host.models import ModelProcesses
 from workers.inference import aten, exported, runtimes, torch_export
 from workers.inference.local import local
 from workers.inference.runtime import DeviceMissing, NotAModel, Runtime, RuntimeMissing, choose
@@ -101,6 +102,14 @@ def test_a_library_that_is_missing_is_said(runtime: Runtime, made: ModuleType, m
     monkeypatch.setitem(sys.modules, runtime.package, None)
     with pytest.raises(RuntimeMissing, match=rf"needs {runtime.package}: .*pip install 'privid\[{runtime.extra}\]'"):
         local(made.doubles())
+
+
+def test_a_zygote_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # which it sets for its forks
+    monkeypatch.setitem(sys.modules, "torch", None)
+    processes = ModelProcesses({"model": {"device": "auto"}, "profile": {}}, pt2_files.doubles())
+    with pytest.raises(RuntimeMissing, match="install the extra `vision`"):
+        processes.load()
 
 
 def test_run_local_says_what_the_library_says(runtime: Runtime) -> None:
