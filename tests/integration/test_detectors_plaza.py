@@ -3,6 +3,8 @@
 import os
 import runpy
 import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from privid.video.memory import FramePool
-from workers import bundle, wire
+from workers import SILENT, bundle, wire
 from workers.detectors import background, coco, counting, engines
 from workers.detectors.fastestdet import FastestDet
 from workers.guest.main import rows_of
@@ -88,6 +90,20 @@ def test_both_engines_find_the_same_boxes():
         assert ours.classes.tolist() == theirs.classes.tolist()
         np.testing.assert_allclose(ours.xyxy, theirs.xyxy, atol=0.05)
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+
+
+RUNS_IT = """
+import sys
+from workers.detectors import engines
+engines.onnx_runtime(open(sys.argv[1], "rb").read())
+"""
+
+
+@pytest.mark.detectors
+def test_onnx_runtime_keeps_nothing_to_report_in_the_home_of_who_runs_it(tmp_path):
+    own = {name: value for name, value in os.environ.items() if name not in SILENT}
+    subprocess.run([sys.executable, "-c", RUNS_IT, MODEL], env={**own, "HOME": str(tmp_path)}, cwd=ROOT, check=True)
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_with_and_without_weights_about_as_many_are_in_view():

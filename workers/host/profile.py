@@ -11,6 +11,7 @@ import resource
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import workers
 from workers import limits
 from workers.host.seccomp import Check, Rule, equals, is_null, only_bits
 
@@ -231,14 +232,14 @@ ENVIRONMENT: Mapping[str, str] = {
     "NUMEXPR_NUM_THREADS": "1",
     "OPENCV_LOG_LEVEL": "ERROR",
     "KMP_INIT_AT_FORK": "FALSE",
-    "YOLO_OFFLINE": "true",
+    **workers.SILENT,
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
 """The whole environment of warden, zygote and guest. One thread each: threads do not survive a fork. Freed memory stays
 with the guest, whose end gives it back: by glibc's defaults an array of a frame's size goes back to the system at each
 free, and the next one faults every page in again (8 % of the time of a detector of 15 ms a frame). 32 MiB is the
-largest threshold that glibc takes. ultralytics would look for a network when it is imported, and report its use."""
+largest threshold that glibc takes."""
 
 # ---------------------------------------------------------------------------------------------- libraries and files
 

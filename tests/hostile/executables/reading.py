@@ -49,7 +49,7 @@ def attack_source_tree(chunk):
 
 
 def attack_environment(chunk):
-    known = {"LANG", "TZ", "OPENCV_LOG_LEVEL", "KMP_INIT_AT_FORK", "LC_CTYPE", "YOLO_OFFLINE"}
+    known = {"LANG", "TZ", "OPENCV_LOG_LEVEL", "KMP_INIT_AT_FORK", "LC_CTYPE", "YOLO_OFFLINE", "ORT_DISABLE_TELEMETRY"}
     kinds = ("QT_", "LD_", "MALLOC_")
     odd = [n for n in os.environ if n not in known and not n.endswith("_NUM_THREADS") and not n.startswith(kinds)]
     return " ".join(odd)
