@@ -1,4 +1,4 @@
--- How fast do vehicles drive on average? At most twelve rows a chunk: more vehicles do not come by in five seconds.
+-- How fast do vehicles drive on average? At most sixteen rows a chunk: more vehicles do not come by in five seconds.
 SPLIT highway
   BEGIN 2026-09-01T13:00:00Z END 2026-09-01T14:00:00Z
   BY TIME 5 sec
@@ -6,7 +6,7 @@ SPLIT highway
   INTO chunks;
 
 PROCESS chunks USING 'speed' TIMEOUT 2 sec
-  PRODUCING 12 ROWS
+  PRODUCING 16 ROWS
   WITH SCHEMA (kmh:NUMBER=0)
   INTO vehicles;
 

@@ -121,7 +121,7 @@ READY = {
     "people": (("in_view", "different"), 1),
     "dwell": (("seconds", "people"), 1),
     "crossings": (("away", "towards"), 1),
-    "speed": (("kmh",), 12),
+    "speed": (("kmh",), 16),
 }
 """Each ready executable, with the columns of its query and the most rows of a chunk."""
 MOTORWAY, PLAZA = "start=(530, 150), end=(150, 150)", "start=(540, 400), end=(540, 100)"
