@@ -17,20 +17,28 @@ from privid.domain.home import Home
 from privid.domain.policy import CameraPolicy, RegionScheme
 from privid.domain.units import NANO, SECOND
 from privid.owner.guarantee import plain_duration
-from privid.owner.shapes import polygon_of_text
+from privid.owner.shapes import Polygon, polygon_of_text
 from query_lang.units import parse_duration
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from privid.persistence.cache import StudyFolder
     from privid.persistence.cells import Grid
+    from privid.persistence.estimate import Recommended
     from privid.persistence.masks import Measured
     from privid.persistence.pictures import Picture
     from privid.persistence.regions import Crossings
     from privid.persistence.report import Study
     from privid.persistence.tracks import Tracks
 
+MARGIN = 1.5
+"""Of what was measured on tracks that no study has estimated the margin of."""
+TOLERANCE_US = 2 * SECOND
+"""Likewise, for gaps that are none."""
+LEAST_K = 2
+"""Without a study, of a camera without a policy: whoever was there once may come back."""
 CELLS = 3000
 """The grid that is chosen has about so many cells: enough for the shape of a bench, and quick."""
 
@@ -40,7 +48,8 @@ TracksFile = Annotated[
     typer.Option("--tracks", metavar="FILE.npz", help="What was tracked; by default by the last persistence CAMERA."),
 ]
 Tolerance = Annotated[
-    str, typer.Option(metavar="DURATION", help="Gaps of a track up to this long are no gaps, such as 2s.")
+    str | None,
+    typer.Option(metavar="DURATION", help="Gaps of a track up to this long are no gaps; by default as in the study."),
 ]
 
 
@@ -49,36 +58,44 @@ def suggest(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="For the report and pictures.")],
     tracks: TracksFile = None,
     cell: Annotated[int | None, typer.Option(min=1, help="Pixels of a side of the grid's cells.")] = None,
-    tolerance: Tolerance = "2s",
+    tolerance: Tolerance = None,
     margin: Annotated[
-        float, typer.Option(min=1, max=100, help="What was measured is multiplied by this, for what was not seen.")
-    ] = 1.5,
+        float | None,
+        typer.Option(min=1, max=100, help="What was measured is multiplied by this; by default the study's."),
+    ] = None,
     rho: Annotated[
-        str | None, typer.Option(help="Longest presence without a mask, instead of the measured one.")
+        str | None, typer.Option(help="Longest presence without a mask; by default the measured one times the margin.")
     ] = None,
     k: Annotated[
-        int | None, typer.Option("--K", "-K", min=1, help="Presences of one person; by default as now.")
+        int | None, typer.Option("--K", "-K", min=1, help="Presences of one person; by default as now, or the study's.")
     ] = None,
     prefix: Annotated[str, typer.Option(help="What the names of the masks begin with.")] = "hides",
     json: Json = False,
 ) -> None:
     """Find masks that shorten presences, and write a report with pictures and the command that applies them.
 
-    Nothing is changed. The report shows what the camera sees; the picture behind it needs the store of this machine.
+    What the last persistence CAMERA recommends is the default; for --tracks FILE.npz it is a margin of 1.5 and gaps of
+    2s. Nothing is changed. The report shows what the camera sees; the picture behind it needs the store of this
+    machine.
 
     \b
     $ privid-admin mask suggest plaza --output report
     """
     found = _tracks(camera, tracks)
+    advice = None if tracks else _advice(camera, found)
+    rho_us = None if rho is None else _duration("--rho", rho)
+    if advice and rho is None and margin is None:
+        rho_us = advice.rho_us
     result = suggest_masks(
         camera,
         found,
         output,
         cell=cell,
-        tolerance_us=_duration("--tolerance", tolerance),
-        margin=margin,
-        rho_us=None if rho is None else _duration("--rho", rho),
+        tolerance_us=_tolerance(tolerance, advice),
+        margin=margin or (advice.margin if advice else MARGIN),
+        rho_us=rho_us,
         K=k,
+        least_K=advice.K if advice else 1,
         prefix=prefix,
     )
     if json:
@@ -157,12 +174,14 @@ def suggest_masks(
     cell: int | None = None,
     rho_us: int | None = None,
     K: int | None = None,  # noqa: N803  # the paper's name
+    least_K: int = 1,  # noqa: N803
     prefix: str = "hides",
     sections: Sequence[tuple[str, Sequence[str], Mapping[str, bytes]]] = (),
 ) -> Suggested:
     """Search for masks, measure them, and write the report. `sections` are what others have to say in it.
 
-    Raises InputError.
+    Without K it is that of the camera's policy, but at least `least_K`: tracks under-count returns, so they never lower
+    it. Raises InputError.
     """
     from privid.persistence import masks as measures
     from privid.persistence.cells import stays
@@ -192,7 +211,7 @@ def suggest_masks(
     # Masks that are there already stay, and none may show longer than the camera's own rho.
     wanted = max([wanted, *(mask.rho_us for mask in current.masks.values())])
     study = Study(
-        proposed=Proposal(camera, wanted, K or current.K, margin, tuple(masks)),
+        proposed=Proposal(camera, wanted, K or max(current.K, least_K), margin, tuple(masks)),
         current=current,
         found=found,
         order=orders[0],
@@ -223,7 +242,7 @@ def measure(
         str | None, typer.Option("--cells", metavar="C,R-C,R ...", help="Cells of a grid, counted from 0,0.")
     ] = None,
     cell: Annotated[int | None, typer.Option(min=1, help="Pixels of a side of the grid's cells.")] = None,
-    tolerance: Tolerance = "2s",
+    tolerance: Tolerance = None,
     json: Json = False,
 ) -> None:
     """Measure for how long and how often tracked things show under a mask: of the camera's, all of them by default.
@@ -237,7 +256,7 @@ def measure(
     drawn = _drawn(found, picture, polygon, grid_cells, cell)
     if not drawn:
         drawn = _of_camera(camera, found)
-    tolerance_us = _duration("--tolerance", tolerance)
+    tolerance_us = _tolerance(tolerance, None if tracks else _advice(camera, found))
     results = [_measured(measures.measure, found, name, hidden, tolerance_us) for name, hidden in drawn.items()]
     if json:
         print_json({"camera": camera, "masks": [_measured_json(one) for one in results]})
@@ -285,6 +304,18 @@ def check(
         stdout().print(f"drawn in {file}", markup=False)
 
 
+def grid_shapes(text: str, width: int, height: int) -> dict[str, tuple[Polygon, ...]]:
+    """Equal rectangles of a picture by name, from text such as `2x1`. Raises InputError."""
+    from privid.persistence.regions import grid_regions
+
+    columns, _, rows = text.partition("x")
+    try:
+        return {name: (shape,) for name, shape in grid_regions(width, height, int(columns), int(rows)).items()}
+    except ValueError as error:
+        said = str(error) if columns.isdigit() and rows.isdigit() else f"--grid {text} is no number of parts"
+        raise InputError("drawing", said, "write --grid 2x1 for two regions side by side") from None
+
+
 # --- what is given ------------------------------------------------------------------------------------------
 
 
@@ -292,7 +323,7 @@ def _tracks(camera: str, path: Path | None) -> "Tracks":
     from privid.persistence.tracks import BadTracks, load_tracks
 
     hint = f"privid-admin persistence {camera} makes them"
-    found = path or Home.from_environment().root / "persistence" / camera / "tracks.npz"
+    found = path or _study(camera).tracks
     try:
         return load_tracks(found)
     except BadTracks as error:
@@ -301,6 +332,24 @@ def _tracks(camera: str, path: Path | None) -> "Tracks":
         if path is None:
             raise InputError("tracks", f"nothing was tracked at {camera} yet", f"{hint}, or give --tracks") from None
         raise InputError("unreadable", f"cannot read {path}: {error.strerror}", "check the path") from None
+
+
+def _study(camera: str) -> "StudyFolder":
+    from privid.persistence.cache import StudyFolder
+
+    return StudyFolder(Home.from_environment().root / "persistence" / camera)
+
+
+def _advice(camera: str, tracks: "Tracks") -> "Recommended | None":
+    from privid.persistence.estimate import load_recommended
+
+    return load_recommended(_study(camera).estimate, tracks)
+
+
+def _tolerance(given: str | None, advice: "Recommended | None") -> int:
+    if given is not None:
+        return _duration("--tolerance", given)
+    return advice.tolerance_us if advice else TOLERANCE_US
 
 
 def _duration(option: str, text: str) -> int:
@@ -329,7 +378,7 @@ def _current(camera: str, tracks: "Tracks") -> tuple[CameraPolicy, bool]:
         )
     if found.policy is not None:
         return found.policy, False
-    start = CameraPolicy(epsilon_nano=NANO, rho_us=1, K=1, timezone=found.timezone)
+    start = CameraPolicy(epsilon_nano=NANO, rho_us=1, K=LEAST_K, timezone=found.timezone)
     return replace(start, width=tracks.width, height=tracks.height), True
 
 
@@ -405,17 +454,13 @@ def _schemes(
     import numpy as np
 
     from privid.owner.rasterise import rasterise
-    from privid.persistence.regions import grid_regions
 
     if polygon and grid:
         raise InputError("usage", "--polygon and --grid are two ways to say it", "give one of them")
     if polygon or grid:
         try:
             if grid:
-                columns, _, rows = grid.partition("x")
-                shapes = {
-                    k: (v,) for k, v in grid_regions(tracks.width, tracks.height, int(columns), int(rows)).items()
-                }
+                shapes = grid_shapes(grid, tracks.width, tracks.height)
             else:
                 pairs = [text.partition("=") for text in polygon or ()]
                 shapes = {name: (polygon_of_text(value),) for name, _, value in pairs}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from privid.cli.admin_mask_search import grid_shapes
 from privid.cli.admin_policy import apply_policies
 from privid.cli.config import owner_target
 from privid.cli.confirm import Yes
@@ -164,6 +165,9 @@ def region_add(
     polygons: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="All regions: an object of polygons by name.")
     ] = None,
+    grid: Annotated[
+        str | None, typer.Option(metavar="COLUMNSxROWS", help="Equal rectangles instead: r1c1, r1c2 and so on.")
+    ] = None,
     boundary: Annotated[
         str, typer.Option(help="hard: nobody shows in two regions during one chunk; soft; none.")
     ] = "none",
@@ -187,13 +191,16 @@ def region_add(
     for text in picture or ():
         region, value = _named("--picture", text, shapes)
         shapes[region] = Path(value)
-    if not shapes:
-        raise InputError("usage", "which regions?", "give --polygon, --picture or --polygons")
+    if bool(shapes) == bool(grid):
+        raise InputError("usage", "which regions?", "give --polygon, --picture or --polygons; or --grid by itself")
     kind = next((known for known in BOUNDARIES if known == boundary), None)
     if kind is None:
         raise InputError("usage", f"--boundary {boundary} is not known", f"use one of {', '.join(BOUNDARIES)}")
     with OwnerClient(owner_target()) as client:
         policy = _policy(client, camera)
+        if grid:
+            known = find_camera(client, camera)
+            shapes.update(grid_shapes(grid, known.width or policy.width, known.height or policy.height))
         changed = _changed(policy, regions={**policy.regions, name: RegionScheme(tuple(shapes), kind)})
         apply_policies(client, {camera: changed}, {camera: Drawings(regions={name: shapes})}, yes=yes, json=json)
 

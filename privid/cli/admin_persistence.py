@@ -65,7 +65,7 @@ def persistence(
     $ privid-admin persistence plaza --last 7d
     """
     from privid.persistence.cache import StudyFolder
-    from privid.persistence.estimate import estimate
+    from privid.persistence.estimate import estimate, recommended
 
     chosen = _detector(detector, weights)
     rate = _rate(fps)
@@ -79,15 +79,15 @@ def persistence(
         files = _write(folder, output or folder.root, said, presences, catalog, store, known.name)
     if report:
         shown = output or folder.root
-        longest = max(1, said.longest_us)
+        advice = recommended(said.to_json(), presences)
         suggested = suggest_masks(
             known.name,
             presences,
             shown,
-            tolerance_us=max(said.bridge_us, presences.sample_us),
-            margin=said.rho_us / longest,
-            rho_us=said.rho_us,
-            K=said.K,
+            tolerance_us=advice.tolerance_us,
+            margin=advice.margin,
+            rho_us=advice.rho_us,
+            least_K=advice.K,
             sections=[_section(said)],
         )
         if json:
@@ -103,7 +103,7 @@ def persistence(
     for file in files:
         stdout().print(f"wrote {file}", markup=False)
     stdout().print(
-        f"masks may shorten it: privid-admin mask suggest {known.name} --tracks {folder.tracks} --output FOLDER",
+        f"masks may shorten it: privid-admin mask suggest {known.name} --output FOLDER",
         markup=False,
     )
 

@@ -1,8 +1,11 @@
 """From tracks to rho and K, with what is not known: how much a tracker breaks, what was never seen, who comes back."""
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +19,10 @@ from privid.persistence.tracks import Tracks
 CONFIDENCE = 0.95
 """Of `upper_us`: half of the error is left to the parameters of the tail, half to the longest that follows them."""
 USUAL_MISSED = 0.5
-"""Share of things that a detector misses, where nobody has counted: the paper's (table 1) missed 5, 29 and 76 %."""
+"""Share of things that a detector misses, where nobody has counted."""
 LEAST_SAFETY = 1.1
+MOST_POWER = 0.9
+"""No more returns than this share are believed to be recognised, though all parts of the few tracks seen were."""
 _FEW = 60
 _STEPS = ((60, 5), (300, 10), (1800, 30), (math.inf, 300))
 """Rho is rounded up to multiples of so many seconds, up to so many."""
@@ -69,7 +74,7 @@ class Estimate:
     @property
     def K(self) -> int:  # noqa: N802  the model's name
         """The recommended K: at least 2, for whoever was seen once may have been there twice."""
-        return max(2, math.ceil(self.seen_K / max(self.power, 0.5)))
+        return max(2, math.ceil(self.seen_K / min(max(self.power, 0.5), MOST_POWER)))
 
     def warnings(self) -> list[str]:
         """What an owner must know before believing the numbers."""
@@ -135,6 +140,37 @@ class Estimate:
             "assumptions": self.assumptions(),
             "warnings": self.warnings(),
         }
+
+
+class Recommended(NamedTuple):
+    """What a study recommends, for who looks for masks on its tracks.
+
+    What is measured under a mask is multiplied by `margin`, as rho is; gaps of up to `tolerance_us` are none.
+    """
+
+    rho_us: int
+    K: int
+    margin: float
+    tolerance_us: int
+
+
+def recommended(found: Mapping[str, Any], tracks: Tracks) -> Recommended:
+    """From an estimate's JSON and the presences that go with it."""
+    rho_us = found["recommended"]["rho_us"]
+    margin = rho_us / max(1, found["rho"]["longest_us"])
+    tolerance_us = max(found["fragmentation"]["bridge_us"], tracks.sample_us)
+    return Recommended(rho_us, found["recommended"]["K"], margin, tolerance_us)
+
+
+def load_recommended(path: Path, tracks: Tracks) -> Recommended | None:
+    """From the file of an estimate; None if it is not there, or not of these tracks. Raises OSError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if (found["from_us"], found["to_us"]) != (tracks.start_us, tracks.end_us):
+            return None
+        return recommended(found, tracks)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def estimate(tracks: Tracks, looks: Appearance, missed: float = USUAL_MISSED) -> tuple[Estimate, Tracks]:
