@@ -23,7 +23,7 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 GAIN = 0.9
 """A larger mask is suggested only if it leaves less than this part of the noise under the one before."""
 _STEP_US = 50_000
-"""Of what is rounded up: a promise of 12.05 s reads better than one of 12.013 s."""
+"""Of what is rounded up: a promise of 12.05 s reads better than one of 12.013 s. From a minute on it is a second."""
 _CELLS = re.compile(r"(\d{1,5}),(\d{1,5})(?:-(\d{1,5}),(\d{1,5}))?")
 
 
@@ -45,8 +45,9 @@ class Terms:
 
 
 def round_up(duration_us: float) -> int:
-    """The next multiple of 50 ms."""
-    return -int(-duration_us // _STEP_US) * _STEP_US
+    """The next multiple of 50 ms; of a second where it is a minute or more."""
+    step_us = _STEP_US if duration_us < 60 * SECOND else SECOND
+    return -int(-duration_us // step_us) * step_us
 
 
 def terms(found: Stays, mask: Mask) -> tuple[Terms, ...]:

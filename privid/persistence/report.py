@@ -214,7 +214,7 @@ def _page(study: Study, drawn: Mapping[str, bytes], folder: Path) -> str:
     proposed, current = study.proposed, study.current
     policy = proposed.policy(current)
     title = f"{proposed.camera}: from video to policy"
-    margin = f" with a margin of {proposed.factor:g}" if proposed.factor != 1 else ""
+    margin = f" with a margin of {proposed.factor:.3g}" if proposed.factor != 1 else ""
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         _text(
@@ -269,7 +269,7 @@ def _page(study: Study, drawn: Mapping[str, bytes], folder: Path) -> str:
 _STYLE = """<style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 img { max-width: 100%; height: auto } table { border-collapse: collapse }
-td, th { padding: .3rem .8rem; text-align: right }
+td, th { padding: .3rem .8rem; text-align: right } td { white-space: nowrap }
 th { border-bottom: 1px solid #888 } td:first-child, th:first-child { text-align: left }
 pre { background: #f3f3f3; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere }
 </style>"""

@@ -61,6 +61,8 @@ def test_the_best_terms_touch_the_fewest_chunks() -> None:
     assert best([Terms(4 * SECOND, 2), Terms(100 * SECOND, 1)]) == Terms(4 * SECOND, 2)
     assert Terms(12_013_000, 2).safer(1.0) == Terms(12_050_000, 2)
     assert Terms(10 * SECOND, 2).safer(1.5) == Terms(15 * SECOND, 2)
+    assert Terms(61_000_000, 1).safer(38.7) == Terms(2361 * SECOND, 1)
+    assert Terms(50_010_000, 1).safer(2) == Terms(101 * SECOND, 1)
 
 
 @pytest.mark.parametrize("seed", range(4))
