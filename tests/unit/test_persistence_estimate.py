@@ -1,6 +1,7 @@
 """Estimates on scenes whose truth is known: rho within its bound, K as often as things came, and nobody left out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +23,7 @@ from privid.testing.scenes import (
 )
 
 CAMERAS = ((campus, 0.29), (highway, 0.05), (urban, 0.76))
-"""With the share of things that the paper's detector missed there (table 1)."""
+"""With the share of things that a detector misses there."""
 
 
 def _judged(preset: Callable[..., Scene], missed: float, seed: int, hours: float) -> tuple[bool, bool]:
@@ -55,6 +56,13 @@ def test_returns_are_counted(visits: int) -> None:
         assert said.seen_K == visits
         assert visits <= said.K
         assert any("under-counts" in warning for warning in said.warnings())
+
+
+def test_more_visits_are_recommended_than_were_recognised() -> None:
+    said, _ = estimate(*observe(returning(2), DetectorNoise(never=0), 0))
+    assert said.seen_K == 2
+    assert [replace(said, power=power).K for power in (1.0, 0.9, 0.6, 0.0)] == [3, 3, 4, 4]
+    assert [replace(said, seen_K=1, power=power).K for power in (1.0, 0.0)] == [2, 2]
 
 
 def test_pieces_are_put_together() -> None:

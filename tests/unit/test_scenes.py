@@ -1,4 +1,4 @@
-"""Scenes with a known truth: presets as the paper's cameras, hidden things, files, what a bad tracker makes of them."""
+"""Scenes with a known truth: presets, hidden things, files, what a bad tracker makes of them."""
 
 import math
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_frames_show_the_boxes_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("preset", "longest"), [(campus, 81), (highway, 316), (urban, 270)])
-def test_presets_have_the_longest_presence_of_the_papers_cameras(preset: Callable[..., Scene], longest: int) -> None:
+def test_presets_have_the_longest_presence_that_they_say(preset: Callable[..., Scene], longest: int) -> None:
     for seed in range(3):
         scene = preset(seed, hours=1.0)
         truth = ground_truth(scene)
@@ -90,7 +90,7 @@ def test_presets_have_the_longest_presence_of_the_papers_cameras(preset: Callabl
 
 
 @pytest.mark.parametrize(("preset", "gain"), [(campus, 1.72), (highway, 9.7), (urban, 5.0)])
-def test_hiding_the_spots_gains_what_the_papers_masks_gained(preset: Callable[..., Scene], gain: float) -> None:
+def test_hiding_the_spots_gains_what_the_presets_say(preset: Callable[..., Scene], gain: float) -> None:
     scene = preset(1, hours=2.0)
     tracks, longest = true_tracks(scene), ground_truth(scene).rho_us
     within = np.zeros(len(tracks), np.bool_)

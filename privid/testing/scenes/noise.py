@@ -16,7 +16,7 @@ from privid.testing.scenes.truth import true_tracks
 class DetectorNoise:
     """How imperfect they are.
 
-    `never` is the share of things that are not seen at all (the paper's table 1 has 5 to 76 %); `miss` the share of
+    `never` is the share of things that are not seen at all; `miss` the share of
     moments at which the others are missed, in runs of `run_s` seconds on average; a track breaks where a thing is
     missed for longer than `buffer_s`, and anyway `breaks` times an hour of presence; boxes are off by `jitter` of
     their size; `look` is how much of what a thing looks like is noise.

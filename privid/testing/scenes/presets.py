@@ -1,8 +1,8 @@
-"""Three cameras modelled on those of the paper, and a scene of people who come back.
+"""Three cameras of the kinds that the paper looked at, and a scene of people who come back.
 
-Privid (Cangialosi et al., NSDI 2022), table 1: the longest presence at its cameras was 81 s (campus), 316 s (highway)
-and 270 s (urban); its masks shortened it 1.71 to 9.65 times. Here the longest presences are the same; hiding the spots
-shortens them about 1.7, 9.6 and 5 times.
+Privid (Cangialosi et al., NSDI 2022) was tried on a campus, a highway and an urban crossing. These are such places,
+made up: the longest presences are 81, 316 and 270 s, and hiding the spots shortens them about 1.7, 9.6 and 5 times.
+They are meant to be near what the paper's tables say of its cameras, and were not checked against them.
 """
 
 import math
