@@ -279,7 +279,8 @@ def _record(connection: sa.Connection, row: sa.Row[Any], now_us: int) -> SeriesR
     found = _states(connection, row.id)
     shown = [listing.public_state(State(w.state), w.visible_us, w.cancelled_us, now_us) for w in found]
     coming = [w for w, state in zip(found, shown, strict=True) if state in states.UNFINISHED]
-    following = min(coming, key=lambda w: w.visible_us) if coming else None
+    # The first of them, not the one with the earliest moment: windows that wait for one that is late are later, too.
+    following = coming[0] if coming else None
     return SeriesRecord(
         id=row.id,
         analyst_id=row.analyst_id,

@@ -212,6 +212,15 @@ def test_one_window_can_be_cancelled_or_fail_by_itself(world: World) -> None:
     assert record.next_query == third.id
 
 
+def test_the_answer_of_a_late_window_still_comes_before_those_that_wait_for_it(world: World) -> None:
+    reserved = world.ledger.reserve_series(series(world, 3))
+    first, _, third = world.ledger.windows(reserved.series_id)
+    assert world.ledger.start(first.id)
+    world.ledger.postpone(first.id, third.visible_us + HOUR)
+    record = world.ledger.series(reserved.series_id)
+    assert (record.next_query, record.visible_us) == (first.id, third.visible_us + HOUR)
+
+
 def test_work_is_due_when_its_video_is_complete(world: World) -> None:
     begin = world.clock.now
     world.ledger.reserve_series(series(world, 3))
