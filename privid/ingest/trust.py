@@ -73,7 +73,10 @@ def explain(url: str, trust: Trust, timeout_seconds: float) -> SourceFailure | N
     """
     parts = urlsplit(url)
     assert parts.hostname is not None
-    context = ssl.create_default_context(cafile=trust.ca_file or authorities())
+    try:
+        context = ssl.create_default_context(cafile=trust.ca_file or authorities())
+    except OSError:  # of which ssl.SSLError is one
+        return SourceFailure("not trusted", "the authorities that are known here cannot be read any more")
     if not trust.verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     address = parts.hostname, parts.port or _PORTS[parts.scheme.lower()]

@@ -150,6 +150,14 @@ def test_authorities_of_this_machine(certificates, https, monkeypatch):
     assert refused(f"{https('stranger')}/a.ts").startswith("not trusted")
 
 
+def test_authorities_that_have_gone(certificates, https, tmp_path):
+    copy = tmp_path / "ca.pem"
+    for left in (None, "nothing"):
+        if left is not None:
+            copy.write_text(left)
+        assert refused(f"{https('good')}/a.ts", Trust(ca_file=copy)).startswith("not trusted: the authorities")
+
+
 def test_parts_of_a_playlist_come_from_anybody(certificates, https):
     """FFmpeg checks the playlist's server and not that of the parts, so a playlist is as good as no check."""
     url, known = f"{https('good')}/parts.m3u8", Trust(ca_file=certificates["ca"])
