@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,49 @@ def test_a_program_has_its_facts_and_frames_and_nothing_else(backend: Name, tmp_
     facts = json.loads(runs[3].log)
     assert (facts["camera"], facts["frame_count"], facts["height"], facts["width"]) == ("look", *SHAPE[:3])
     assert facts["times_us"] == list(range(SHAPE[0]))
+
+
+# The newest of all times of its facts and frames before it has read any, and the newest but that of the last change.
+TIMES = r"""
+#include <stdio.h>
+#include <sys/stat.h>
+
+static long long nanoseconds(struct timespec t) { return t.tv_sec * 1000000000ll + t.tv_nsec; }
+
+int main(void)
+{
+    struct stat facts, frames;
+    if (fstat(0, &facts) || fstat(3, &frames)) return 1;
+    printf("{\"changed\":\"%lld\",\"frames\":\"%lld\",\"others\":%lld}\nend\n", nanoseconds(facts.st_ctim),
+           nanoseconds(frames.st_ctim), nanoseconds(facts.st_atim) + nanoseconds(facts.st_mtim)
+           + nanoseconds(frames.st_atim) + nanoseconds(frames.st_mtim));
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["exec", pytest.param("oci", marks=pytest.mark.slow)])
+def test_a_program_cannot_see_how_long_its_own_start_took(backend: Name, tmp_path: Path) -> None:
+    """Its facts and frames are made in that start, long before it is told to go."""
+    require(backend)
+    columns = (
+        wire.ColumnSpec("changed", "STRING", ""),
+        wire.ColumnSpec("frames", "STRING", ""),
+        wire.ColumnSpec("others", "NUMBER", -1),
+    )
+    timeout_us = BACKENDS[backend].least_timeout_us * 2
+    spec = ExecutableSpec("0" * 64, build(TIMES, tmp_path), wire.TableSpec(columns, 1), timeout_us)
+    rows: dict[int, tuple[wire.Row, ...]] = {}
+    runs: list[Run] = []
+    start_ns = time.monotonic_ns() + timeout_us * 1000 + 2_000_000_000
+    with LocalPool(spec, "slotted", (0,), backend=backend, on_run=runs.append) as pool:
+        pool.run(iter([make_slot(0, "c")]), 1, rows.__setitem__, start_ns=start_ns)
+    started_ns = runs[0].started_ns + time.time_ns() - time.monotonic_ns()
+    tick_ns = 50_000_000
+    changed, frames, others = rows[0][0]
+    assert int(str(changed)) > started_ns - tick_ns
+    assert int(str(frames)) > started_ns - tick_ns
+    assert others == 0
 
 
 def test_a_program_is_no_fork() -> None:

@@ -143,7 +143,7 @@ STARTING_RULES: tuple[Rule, ...] = _instead(
     Rule(
         (
             "execve", "arch_prctl", "prctl", "prlimit64", "setrlimit", "fcntl", "memfd_create", "ftruncate", "seccomp",
-            "landlock_restrict_self", "mmap",
+            "landlock_restrict_self", "mmap", "utimensat",
         ),
         "needed: a fresh process of ours starts, maps what it shares with its model, and confines itself further; "
         "nothing of an analyst's runs under these",
@@ -185,9 +185,9 @@ X86_64: Mapping[str, int] = {
     "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219, "clock_gettime": 228,
     "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231, "epoll_wait": 232, "epoll_ctl": 233, "tgkill": 234,
     "get_mempolicy": 239, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270,
-    "ppoll": 271, "set_robust_list": 273, "eventfd2": 290, "epoll_create1": 291, "dup3": 292, "pipe2": 293,
-    "prlimit64": 302, "getcpu": 309, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "statx": 332, "rseq": 334,
-    "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439, "landlock_restrict_self": 446,
+    "ppoll": 271, "set_robust_list": 273, "utimensat": 280, "eventfd2": 290, "epoll_create1": 291, "dup3": 292,
+    "pipe2": 293, "prlimit64": 302, "getcpu": 309, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "statx": 332,
+    "rseq": 334, "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439, "landlock_restrict_self": 446,
 }  # fmt: skip
 
 # --------------------------------------------------------------------------------------------------------- limits
