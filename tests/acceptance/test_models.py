@@ -76,6 +76,7 @@ def test_a_program_of_torch_gives_the_rows_of_run_local(
     system = install(epsilon=PLENTY)
     token = system.add_analyst("alice", "plaza")
     question = asked(calls=" CALLS 2", timeout="1sec").replace("doubles.onnx", "doubles.pt2")
+    question = question.replace("13:01:00Z", "13:00:20Z")
     (tmp_path / "logic.py").write_bytes(SEES)
     (tmp_path / "doubles.pt2").write_bytes(pt2_files.doubles())
     (tmp_path / "asked.sql").write_text(question)
@@ -83,7 +84,7 @@ def test_a_program_of_torch_gives_the_rows_of_run_local(
     for command in ("run-local", "try"):
         said = system.run("privid", command, tmp_path / "asked.sql", "--video", module_clip, "--json").stdout
         (table,) = json.loads(said[said.index("{") :])["tables"]
-        assert [chunk["fault"] for chunk in table["chunks"]] == [None] * 30
+        assert [chunk["fault"] for chunk in table["chunks"]] == [None] * 10
         sums.append([row["n"] for chunk in table["chunks"] for row in chunk["rows"]])
     assert sums[0] == sums[1]
     assert len(set(sums[0])) > 1, "the rows follow the pictures"
@@ -121,7 +122,6 @@ def test_uploads_that_are_no_models_are_refused(install: Callable[..., LocalSyst
             with pytest.raises(CallFailed, match=said) as refused:
                 client.upload(name, content)
             assert refused.value.code == "bad_executable"
-        client.upload("good.pt2", pt2_files.doubles())
         client.upload("frames.py", LOGIC)
         with pytest.raises(CallFailed, match="is no model"):
             client.explain(query().replace("TIMEOUT", "WITH MODEL 'frames.py' TIMEOUT"))
