@@ -186,6 +186,7 @@ def suggest_masks(
     from privid.persistence import masks as measures
     from privid.persistence.cells import stays
     from privid.persistence.mask_search import RULES, search
+    from privid.persistence.regions import crossings
     from privid.persistence.report import Proposal, Study, write_report
 
     current, first = _current(camera, tracks)
@@ -219,6 +220,10 @@ def suggest_masks(
         start_us=tracks.start_us,
         end_us=tracks.end_us,
         first_policy=first,
+        regions={
+            name: (inside, crossings(tracks, names, inside))
+            for name, (names, inside) in _drawn_schemes(current.regions).items()
+        },
         sections=sections,
     )
     try:
@@ -471,14 +476,24 @@ def _schemes(
         return {scheme or "scheme": (tuple(shapes), np.stack(inside))}
     with OwnerClient(owner_target()) as client:
         policy = find_camera(client, camera).policy
-        have: dict[str, RegionScheme] = {} if policy is None else dict(policy.regions)
-        wanted = {name: one for name, one in have.items() if one.picture and scheme in (None, name)}
-        if not wanted:
-            known = ", ".join(have) or "none yet"
-            raise InputError("unknown_scheme", f"{camera} has no such scheme", f"schemes: {known}; or give --grid")
-        from privid.video import bitmaps
+    have: dict[str, RegionScheme] = {} if policy is None else dict(policy.regions)
+    found = _drawn_schemes({name: one for name, one in have.items() if scheme in (None, name)})
+    if not found:
+        known = ", ".join(have) or "none yet"
+        raise InputError("unknown_scheme", f"{camera} has no such scheme", f"schemes: {known}; or give --grid")
+    return found
 
-        return {name: (one.names, ~bitmaps.decode(client.picture(one.picture))) for name, one in wanted.items()}
+
+def _drawn_schemes(schemes: Mapping[str, RegionScheme]) -> "dict[str, tuple[tuple[str, ...], npt.NDArray[np.bool_]]]":
+    """The regions' names and pixels of schemes of a camera's policy, those that are drawn."""
+    from privid.video import bitmaps
+
+    with OwnerClient(owner_target()) as client:
+        return {
+            name: (one.names, ~bitmaps.decode(client.picture(one.picture)))
+            for name, one in schemes.items()
+            if one.picture
+        }
 
 
 def _draw_regions(camera: str, tracks: "Tracks", schemes: Mapping[str, Any], output: Path | None) -> list[str]:

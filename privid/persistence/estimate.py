@@ -88,7 +88,8 @@ class Estimate:
             said.append("too little to tell returns from others: seen K says nothing")
         if self.cut > 0.3:
             said.append(
-                f"{self.cut:.0%} of presences were not seen from border to border: the detector loses much here"
+                f"{self.cut:.0%} of presences were not seen from border to border: the detector loses much here; "
+                "try another one, or more video"
             )
         if self.curve[-1].longest_us > 1.5 * max(1, self.longest_us):
             said.append("the longest presence grows with the gap that is bridged: see the gap-bridging curve")

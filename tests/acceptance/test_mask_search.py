@@ -162,6 +162,44 @@ def test_measuring_and_checking_through_the_programs(system: LocalSystem, tracks
     assert all(Path(file).stat().st_size for file in checked["files"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_from_recorded_video_to_a_policy(system: LocalSystem, repository: Path, tmp_path: Path) -> None:
+    """Real pictures: what a study recommends is what the masks are proposed with, and what the camera gets."""
+    clip = repository / "examples" / "plaza.mp4"
+    system.run("privid-admin", "camera", "add", "square")
+    system.run("privid-ingest", "import", clip, "--camera", "square", "--start", "2026-09-01T13:00:00Z")
+    folder = tmp_path / "out"
+    arguments = ("square", "--last", "20s", "--fps", "1", "--report", "-o", folder)
+    found = system.json("privid-admin", "persistence", *arguments)
+    rho_us, visits = found["recommended"]["rho_us"], found["recommended"]["K"]
+    assert visits >= 2
+    page = (folder / "report.html").read_text()
+    assert "How long, and how often" in page
+    assert {"bridging.png", "heatmap.png", "presences.png"} <= {path.name for path in folder.iterdir()}
+    program, *command = shlex.split(found["masks"]["command"])
+    assert (found["masks"]["rho_s"], found["masks"]["K"]) == (rho_us / 1e6, visits)
+    masks = [text for text in command if ".png:" in text]
+    assert masks
+    # Looked for again, without the study's words: the same proposal, for the study's numbers are kept with its tracks.
+    again = system.json("privid-admin", "mask", "suggest", "square", "-o", folder)
+    assert again["command"] == found["masks"]["command"]
+    refused = system.run(program, *command, check=False)  # nobody to ask: nothing changes
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+    assert "square" not in system.json("privid-admin", "policy", "show")["policies"]
+    system.run(program, *command, "--yes")
+    system.run("privid-admin", "region", "add", "square", "halves", "--grid", "2x1", "--yes")
+    policy = system.json("privid-admin", "policy", "show", "square")["policies"]["square"]
+    assert (policy["rho"], policy["K"]) == (command[command.index("--rho") + 1], visits)
+    promised = {Path(text.rsplit(":", 2)[0]).stem: tuple(text.rsplit(":", 2)[1:]) for text in masks}
+    assert {name: (one["rho"], str(one["segments"])) for name, one in policy["masks"].items()} == promised
+    assert list(policy["regions"]) == ["halves"]
+    system.run("privid-admin", "mask", "suggest", "square", "-o", folder)
+    page = (folder / "report.html").read_text()
+    assert "Regions: halves" in page
+    assert (folder / "regions-halves.png").stat().st_size
+
+
 def test_what_cannot_be_searched_says_why(system: LocalSystem, tracks: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.npz"
     save_tracks(walks(1, 3, width=100, height=50, size=(8, 16)), small)
