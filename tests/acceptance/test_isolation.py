@@ -1,7 +1,9 @@
 """An owner's stronger walls, and the strictest timing, through the real programs."""
 
+import io
 import subprocess
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from privid.client import CallFailed
 from privid.testing.system import LocalSystem
 from tests.support.minute import COUNT_FRAMES, PLENTY, POLICY, query
+from workers import bundle
 from workers.host.backends import BACKENDS
 
 COUNT_IN_C = """
@@ -22,6 +25,16 @@ int main(void)
     return 0;
 }
 """
+
+WITH_TORCH = 'entry = "main.py"\nlibraries = ["numpy", "torch"]\n'
+
+
+def zipped(files: Mapping[str, str | bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return content.getvalue()
 
 
 def apply(system: LocalSystem, folder: Path, timing: str, isolation: str) -> None:
@@ -50,6 +63,21 @@ def test_detectors_in_python_and_in_c_under_exec(install: Callable[..., LocalSys
         with pytest.raises(CallFailed) as refused:
             client.submit(query(timeout="200ms"))
         assert refused.value.code == "cannot_enforce"
+
+
+@pytest.mark.vision
+def test_under_exec_a_detector_with_torch_is_told_of_the_longer_timeout_that_it_needs(
+    install: Callable[..., LocalSystem], tmp_path: Path
+) -> None:
+    if missing := BACKENDS["exec"].missing():
+        pytest.skip(missing)
+    system = install(timing="open")
+    apply(system, tmp_path, "open", "exec")
+    with system.client(system.add_analyst("alice", "plaza")) as client:
+        client.upload("with-torch", bundle.read(zipped({"privid.toml": WITH_TORCH, "main.py": COUNT_FRAMES})).pack())
+        with pytest.raises(CallFailed) as refused:
+            client.submit(query("with-torch", timeout="5sec"))
+        assert (refused.value.code, refused.value.hint) == ("cannot_enforce", "give a TIMEOUT of at least 10sec")
 
 
 def test_strict_timing_is_kept_and_not_refused(install: Callable[..., LocalSystem], tmp_path: Path) -> None:
