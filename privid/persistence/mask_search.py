@@ -312,10 +312,8 @@ def improved(found: Stays, mask: Mask, budget: int, bridge_us: int = 0) -> Mask:
     looked_at = 0
     while state.longest_us and looked_at < EFFORT and _exchange(state, held, budget):
         looked_at += int(state.masked.sum())
-    best, longest = state.masked.reshape(mask.shape), state.longest_us
-    while longest and budget <= FEW and (other := _shorter(found, longest, budget, bridge_us)) is not None:
-        best, longest = other, periods(found, found.shown(other) > 0, bridge_us).longest_us
-    return best
+    best = state.masked.reshape(mask.shape)
+    return _best_of_few(found, best, state.longest_us, budget, bridge_us) if budget <= FEW else best
 
 
 def _exchange(state: Showing, held: npt.NDArray[np.float64], budget: int) -> bool:
@@ -337,36 +335,39 @@ def _exchange(state: Showing, held: npt.NDArray[np.float64], budget: int) -> boo
     return False
 
 
-def _shorter(found: Stays, longest_us: int, budget: int, bridge_us: int) -> Mask | None:
-    """A mask of at most `budget` cells under which every period is shorter than that; None if none was found.
+def _best_of_few(found: Stays, best: Mask, longest_us: int, budget: int, bridge_us: int) -> Mask:
+    """A mask of at most `budget` cells with the shortest longest period; `best`, which has `longest_us`, if none is.
 
-    Such a mask hides some stay of the longest period that shows without it, then some stay of the longest one that is
-    left, and so on. Every choice of these stays is tried, those of the fewest cells first: where it finds none before
-    CHOICES are spent, there is none.
+    A better mask hides some stay of the longest period that shows without it, then some stay of the longest one that is
+    left, and so on. Every choice of these stays is tried, those of the fewest cells first, until CHOICES are spent.
     """
-    mask = np.zeros((found.grid.rows, found.grid.columns), np.bool_)
+    mask = np.zeros_like(best)
     tried: set[bytes] = set()
 
-    def hide() -> bool:
+    def look() -> None:
+        nonlocal best, longest_us
         tried.add(mask.tobytes())
         visible = found.shown(mask) > 0
         shown = periods(found, visible, bridge_us)
         if shown.longest_us < longest_us:
-            return True
+            best, longest_us = mask.copy(), shown.longest_us
+        if not longest_us:
+            return
         one = int(np.argmax(shown.end_us - shown.start_us))
         of = visible & (found.presence == shown.presence[one])
         of &= (found.start_us >= shown.start_us[one]) & (found.end_us <= shown.end_us[one])
         room = budget - int(mask.sum())
         for cells in _least_to_hide(found, mask, np.flatnonzero(of)):
-            if len(cells) > room or len(tried) * len(found) > CHOICES:
-                return False
+            if len(cells) > room or len(tried) * len(found) > CHOICES or not longest_us:
+                return
             mask.ravel()[cells] = True
-            if mask.tobytes() not in tried and hide():
-                return True
+            if mask.tobytes() not in tried:
+                look()
             mask.ravel()[cells] = False
-        return False
 
-    return mask if hide() else None
+    if longest_us:
+        look()
+    return best
 
 
 def _least_to_hide(found: Stays, mask: Mask, of: npt.NDArray[np.int64]) -> list[list[int]]:
