@@ -197,7 +197,7 @@ def test_masks_found_are_within_a_tenth_of_the_optimum_in_all_of_many_scenes() -
     assert max(found.values()) <= 1.1, {case: worst for case, worst in found.items() if worst > 1.1}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [1, 4, 5])  # exchanges alone miss the best in these
 def test_of_few_cells_all_masks_that_matter_are_tried(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     found = stays(walks(seed, 12), Grid(640, 480, 160), 2 * SECOND)
     nothing = np.zeros((3, 4), bool)
