@@ -18,7 +18,7 @@ from privid.testing.video import write_clip
 from tests.support.rtsp import Recorder, Server, free_port, wait_for, write_source
 from tests.support.tls import Relay, make_authority, make_certificate, server_context
 
-FRAMES = 40
+FRAMES = 20
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from privid.ingest.configuration import load
 from privid.ingest.errors import BadRecording, BadVideoFile
 from privid.ingest.folder import time_in_name
 from privid.ingest.live import Encoding, Source
-from privid.ingest.trust import Trust, authorities
+from privid.ingest.trust import Trust
 from privid.video.addresses import redacted
 from privid.video.catalog import Catalog
 from privid.video.errors import BadCamera
@@ -75,7 +75,7 @@ def test_video_is_coded_again_only_where_the_file_says_so(catalog, tmp_path):
     assert load(catalog, file).sources["gate"].encoding == Encoding(SECOND, 30)
 
 
-def test_who_is_believed_over_tls(catalog, tmp_path):
+def test_who_is_believed_over_tls(catalog, tmp_path, monkeypatch):
     """Whom this machine knows, unless the file says otherwise."""
     folder = tmp_path / "authorities"
     folder.mkdir()
@@ -83,7 +83,8 @@ def test_who_is_believed_over_tls(catalog, tmp_path):
     file = tmp_path / "ingest.toml"
     file.write_text('[cameras.yard]\nurl = "https://host/1"\n')
     assert load(catalog, file).sources["yard"].trust == Trust(verify=True)
-    assert Trust().options() == {"tls_verify": "1", "ca_file": str(authorities())}
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    assert Trust().options() == {"tls_verify": "1", "ca_file": str(folder / "ca.pem")}
     file.write_text('[cameras.yard]\nurl = "rtsps://host/1"\ntls_ca = "authorities/ca.pem"\ntls_name = "camera-17"\n')
     trust = load(catalog, file).sources["yard"].trust
     assert trust == Trust(True, folder / "ca.pem", "camera-17")
