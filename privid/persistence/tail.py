@@ -9,6 +9,7 @@ stands one that assumes no distribution at all (Wilks, Annals of Mathematical St
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -103,12 +104,8 @@ def _log_likelihood(
 
 
 def _chi_square(confidence: float) -> float:
-    """The quantile of the chi-square distribution with one degree of freedom."""
-    low, high = 0.0, 100.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if math.erf(math.sqrt(middle / 2)) < confidence else (low, middle)
-    return high
+    """The quantile of the chi-square distribution with one degree of freedom: a standard normal variable squared."""
+    return NormalDist().inv_cdf((1 + confidence) / 2) ** 2
 
 
 def unseen_share(n: int, confidence: float) -> float:
