@@ -124,7 +124,7 @@ def test_whatever_rho_is_an_overlap_of_one_whole_chunk_is_refused(world: World, 
         if not fits and refused_from is None:
             refused_from = overlap
     # One microsecond more than a multiple does for M in real time, but no segment from one whole microsecond to another
-    # reaches it (docs/decisions/0028): there, and nowhere else, an overlap of exactly one chunk is admitted.
+    # reaches it (docs/decisions/0027): there, and nowhere else, an overlap of exactly one chunk is admitted.
     exceptional = policy.rho_us % chunk == 1
     assert refused_from is not None
     assert (refused_from > chunk) == exceptional
