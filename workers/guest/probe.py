@@ -6,6 +6,7 @@ Runs as an ordinary guest: `process(chunk)`.
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def _attempts() -> Iterator[str]:
         if libc.syscall(ctypes.c_long(number), *words) != -1:
             yield name
     for path in _READ_PATHS:
-        if os.path.exists(path):  # noqa: PTH110  the guest's own look
+        if _is_seen(path):
             yield f"seeing {path}"
     for folder in _WRITE_FOLDERS:
         try:
@@ -78,6 +79,18 @@ def _attempts() -> Iterator[str]:
         pass
     else:
         yield "a process"
+
+
+def _is_seen(path: str) -> bool:
+    """Whether there is more at a path than the way to what guests import, which may be installed below it."""
+    own = {place[len(path) + 1 :].partition("/")[0] for place in sys.path if place.startswith(f"{path}/")}
+    try:
+        found = set(os.listdir(path))  # noqa: PTH208  the guest's own look
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not own or not found <= own
 
 
 def process(chunk: "Chunk") -> Iterator[dict[str, str]]:  # noqa: ARG001  the interface of executables
