@@ -10,6 +10,7 @@ from typing import Protocol
 
 from workers import limits
 from workers.guest import chunk
+from workers.host.waiting import Announcing
 
 _F_SEAL_FUTURE_WRITE = 0x10  # linux/fcntl.h; not among fcntl's constants before Python 3.13
 FRAME_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
@@ -94,44 +95,29 @@ class Slot:
             self.frames.close()
 
 
-class Feeder(threading.Thread):
+class Feeder(Announcing):
     """Pulls slots from an iterator as long as what waits stays under `limit_bytes`; at least one always fits.
 
     The iterator runs in this thread only, its end included, pinned to `cores` (decoding must not disturb slots).
-    Positions count from 0 in the iterator's order. `fileno` becomes readable when something has changed.
+    Positions count from 0 in the iterator's order.
     """
 
     def __init__(self, slots: Iterator[Slot], limit_bytes: int, limit_slots: int, cores: frozenset[int]) -> None:
-        super().__init__(name="privid-feeder", daemon=True)
+        super().__init__("privid-feeder", cores)
         self._slots = slots
         self._limit_bytes = limit_bytes
         self._limit_slots = limit_slots
-        self._cores = cores
         self._changed = threading.Condition()
         self._waiting: dict[int, Slot] = {}
         self._bytes = 0
         self._stopped = False
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.pulled = 0
         self.ended = False
-        self.error: BaseException | None = None
-
-    def fileno(self) -> int:
-        """For select."""
-        return self._event
-
-    def acknowledge(self) -> None:
-        """Make `fileno` unreadable until the next change."""
-        try:
-            os.eventfd_read(self._event)
-        except BlockingIOError:
-            return
 
     def run(self) -> None:
         """The thread: pull until the iterator ends, fails, or the feeder is stopped."""
         try:
-            if self._cores:
-                os.sched_setaffinity(0, self._cores)
+            self.pin()
             with contextlib.ExitStack() as at_end:
                 if close := getattr(self._slots, "close", None):
                     at_end.callback(close)
@@ -140,7 +126,7 @@ class Feeder(threading.Thread):
             self.error = error
         finally:
             self.ended = True
-            os.eventfd_write(self._event, 1)
+            self.announce()
 
     def _pull(self) -> None:
         for slot in self._slots:
@@ -168,7 +154,7 @@ class Feeder(threading.Thread):
             self._waiting[self.pulled] = slot
             self._bytes += slot.frames_bytes
             self.pulled += 1
-        os.eventfd_write(self._event, 1)
+        self.announce()
         return True
 
     def full(self) -> bool:
@@ -190,8 +176,7 @@ class Feeder(threading.Thread):
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self.join()
+        self.end()
         for slot in self._waiting.values():
             slot.close()
         self._waiting.clear()
-        os.close(self._event)

@@ -520,7 +520,7 @@ class _PoolRun:
 
     def _listen(self, deadline_ns: int | None) -> None:
         timeout = 0.5 if deadline_ns is None else max(0.0, min(0.5, (deadline_ns - time.monotonic_ns()) / 1e9))
-        watched: list[Feeder | Reader | Worker] = [self._feeder, self._reader, *(lane.worker for lane in self._lanes)]
+        watched: list[waiting.Announcing | Worker] = [self._feeder, self._reader, *(lane.worker for lane in self._lanes)]
         readable = waiting.readable(watched, timeout)
         for thread in (self._feeder, self._reader):
             if thread in readable:

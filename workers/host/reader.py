@@ -1,49 +1,32 @@
 """Reads what guests wrote, in a thread of its own: a long table must not hold up the slots after it."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 
 from workers import wire
+from workers.host.waiting import Announcing
 from workers.wire import Row
 
 _BACKLOG_BYTES = 256 * 2**20
 """Outputs that may wait; beyond that whoever brings more is held up."""
 
 
-class Reader(threading.Thread):
-    """Parses outputs and hands their rows to `on_rows`, in the order in which they came. One for each run of a pool.
-
-    `fileno` becomes readable when something has changed. `cores` as for the feeder.
-    """
+class Reader(Announcing):
+    """Parses outputs and hands their rows to `on_rows`, in the order in which they came. One for each run of a pool."""
 
     def __init__(
         self, table: wire.TableSpec, on_rows: Callable[[int, tuple[Row, ...]], None], cores: frozenset[int]
     ) -> None:
-        super().__init__(name="privid-reader", daemon=True)
+        super().__init__("privid-reader", cores)
         self._table = table
         self._on_rows = on_rows
-        self._cores = cores
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
         self._stopped = False
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.finished = 0
         """Outputs whose rows `on_rows` has taken."""
-        self.error: BaseException | None = None
-
-    def fileno(self) -> int:
-        """For select."""
-        return self._event
-
-    def acknowledge(self) -> None:
-        """Make `fileno` unreadable until the next change."""
-        try:
-            os.eventfd_read(self._event)
-        except BlockingIOError:
-            return
 
     def put(self, index: int, output: bytes) -> None:
         """Hand over one slot's output."""
@@ -56,8 +39,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """The thread: until `on_rows` fails or the reader is stopped."""
         try:
-            if self._cores:
-                os.sched_setaffinity(0, self._cores)
+            self.pin()
             while (found := self._next()) is not None:
                 index, output = found
                 self._on_rows(index, wire.parse_rows(output, self._table))
@@ -65,12 +47,12 @@ class Reader(threading.Thread):
                     self._bytes -= len(output)
                     self.finished += 1
                     self._changed.notify_all()
-                os.eventfd_write(self._event, 1)
+                self.announce()
         except BaseException as error:  # noqa: BLE001  handed over to the thread that runs the pool
             with self._changed:
                 self.error = error
                 self._changed.notify_all()
-            os.eventfd_write(self._event, 1)
+            self.announce()
 
     def _next(self) -> tuple[int, bytes] | None:
         with self._changed:
@@ -82,5 +64,4 @@ class Reader(threading.Thread):
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        self.join()
-        os.close(self._event)
+        self.end()
