@@ -520,9 +520,10 @@ class _PoolRun:
 
     def _listen(self, deadline_ns: int | None) -> None:
         timeout = 0.5 if deadline_ns is None else max(0.0, min(0.5, (deadline_ns - time.monotonic_ns()) / 1e9))
-        watched: list[waiting.Announcing | Worker] = [self._feeder, self._reader, *(lane.worker for lane in self._lanes)]
+        threads = (self._feeder, self._reader)
+        watched: list[waiting.HasFileno] = [*threads, *(lane.worker for lane in self._lanes)]
         readable = waiting.readable(watched, timeout)
-        for thread in (self._feeder, self._reader):
+        for thread in threads:
             if thread in readable:
                 thread.acknowledge()
         for lane in self._lanes:
