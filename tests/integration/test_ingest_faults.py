@@ -23,6 +23,7 @@ from tests.support.rtsp import (
     Server,
     connects,
     free_port,
+    killed_in_the_end,
     wait_for,
     write_source,
 )
@@ -40,10 +41,8 @@ def source(tmp_path_factory):
 @pytest.fixture
 def started():
     """What a test has started, for the end."""
-    found = []
-    yield found
-    for thing in reversed(found):
-        thing.stop(signal.SIGKILL) if isinstance(thing, Recorder) else thing.kill()
+    with killed_in_the_end() as found:
+        yield found
 
 
 def runs_of(frames):

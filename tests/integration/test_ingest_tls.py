@@ -15,7 +15,7 @@ from privid.ingest.groups import groups
 from privid.ingest.live import Source, open_live
 from privid.ingest.trust import CAREFUL, Trust
 from privid.testing.video import write_clip
-from tests.support.rtsp import Recorder, Server, free_port, wait_for, write_source
+from tests.support.rtsp import Recorder, Server, free_port, killed_in_the_end, wait_for, write_source
 from tests.support.tls import Relay, make_authority, make_certificate, server_context
 
 FRAMES = 20
@@ -47,10 +47,8 @@ def rtsp(tmp_path_factory):
 
 @pytest.fixture
 def started():
-    found = []
-    yield found
-    for thing in reversed(found):
-        thing.stop(signal.SIGKILL) if isinstance(thing, Recorder) else thing.kill()
+    with killed_in_the_end() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -196,3 +196,12 @@ class Recorder:
         known = {s.path for camera in self.catalog.cameras() for s in self.catalog.segments(camera.name, 0, 1 << 61)}
         there = {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
         assert there == known
+
+
+@contextlib.contextmanager
+def killed_in_the_end():
+    """A list for servers and recorders: whatever is in it is killed, the last one first."""
+    found = []
+    yield found
+    for thing in reversed(found):
+        thing.stop(signal.SIGKILL) if isinstance(thing, Recorder) else thing.kill()
