@@ -2,9 +2,10 @@
 
 import pytest
 
-from query_lang import Catalog, QueryError, compile_script
+from query_lang import Catalog, QueryError, compile_script, statements
 from query_lang.logical import Process
 from query_lang.schema import CameraSchema
+from workers.inference.runtimes import RUNTIMES
 
 PINNED = {"logic.py": "aa" * 32, "people.onnx": "bb" * 32, "people.pt2": "cc" * 32}
 CATALOG = Catalog({"cam": CameraSchema("cam")}, PINNED)
@@ -27,6 +28,10 @@ def test_a_model_is_pinned_like_an_executable() -> None:
     assert process("USING 'logic.py'").model_sha256 is None
     offline = process("USING 'any.py' WITH MODEL 'any.onnx'", Catalog(CATALOG.cameras))
     assert (offline.model, offline.model_sha256) == ("any.onnx", None)
+
+
+def test_names_of_models_are_those_that_have_a_runtime() -> None:
+    assert {runtime.suffix for runtime in RUNTIMES} == set(statements._MODELS)
 
 
 def test_calls_belong_to_the_model() -> None:
