@@ -44,8 +44,12 @@ class CameraState:
 
     @property
     def is_healthy(self) -> bool:
-        """Video comes in and is kept."""
-        return self.phase in ("recording", "starting", "connecting") and self.store_error is None
+        """Video comes in and is kept, or is about to for the first time.
+
+        Who connects again after a failure is not healthy until video comes: each attempt may take its whole timeout.
+        """
+        is_beginning = self.phase in ("starting", "connecting") and not self.failures
+        return (self.phase == "recording" or is_beginning) and self.store_error is None
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as JSON."""
