@@ -64,7 +64,7 @@ def start(libraries: tuple[str, ...], backend: backends.Name = "fork") -> tuple[
     config = {
         "backend": backend,
         "libraries": list(libraries), "columns": [("n", "NUMBER", 0)], "max_rows": 1, "exact": False, "core": None,
-        "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "margin_ns": 0, "log_bytes": 0,
+        "output_limit": wire.output_limit(TABLE), "lead_ns": 0, "margin_ns": 0, "sweep_bytes": 0, "log_bytes": 0,
         "memory_bytes": 256 * 2**20, "weights_bytes": 0, "uid": unprivileged_id(), "housekeeping": [], "profile": {},
         "model": None,
     }  # fmt: skip

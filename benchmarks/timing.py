@@ -8,6 +8,9 @@ public time each slot started, and how many of the bits the best rule hears by e
 chance is one half. The same pair with `timing: open`, and as plain processes without walls, shows that there is
 something to hear.
 
+A second pair has one means alone: some files are in the processor's caches at the end of a slot, or are not. Also where
+the caches are not swept before each slot, and with `timing: open`, where they never are.
+
 Target: nothing is heard that chance would not give once in 10,000 times. Exit status 1 if it is missed.
 
     python benchmarks/timing.py [--slots 1000]
@@ -23,7 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.hostile.covert import ALL, CHANNELS, LEVEL, Heard, chance, listen, listen_without_walls
+from tests.hostile.covert import ALL, BY_CACHES, LEVEL, Heard, chance, listen, listen_without_walls
+from workers.host.profile import Profile
 
 HERE = Path(__file__).resolve().parent
 _LOAD = """
@@ -59,7 +63,7 @@ def described(heard: Heard) -> dict[str, Any]:
     """What is printed and kept of one run."""
     late = sorted(heard.late_ns)
     at = {"p50": len(late) // 2, "p99": len(late) * 99 // 100, "max": len(late) - 1} if late else {}
-    right = {channel: heard.accuracy(channel) for channel in (*CHANNELS, ALL)}
+    right = {channel: heard.accuracy(channel) for channel in (*heard.measured, ALL)}
     return {
         "slots": len(heard.sent),
         "start_us": {name: late[position] / 1e3 for name, position in at.items()},
@@ -88,11 +92,17 @@ def main() -> int:
         runs["slotted, loaded"] = listen(slots, core=core)
     runs["open, idle"] = listen(max(60, slots // 5), "open", core=core)
     runs["without walls, idle"] = listen_without_walls(max(60, slots // 5), orphans=2)
+    runs["slotted, caches alone"] = listen(slots, core=core, pair=BY_CACHES)
+    runs["not swept, caches alone"] = listen(slots, core=core, pair=BY_CACHES, walls=Profile.weakened(caches=False))
+    runs["open, caches alone"] = listen(slots, "open", core=core, pair=BY_CACHES)
     for name, heard in runs.items():
         print(shown(name, heard))
     kept = {name: heard for name, heard in runs.items() if name.startswith("slotted")}
     missed = [
-        name for name, heard in kept.items() for channel in (*CHANNELS, ALL) if chance(*heard.accuracy(channel)) < LEVEL
+        name
+        for name, heard in kept.items()
+        for channel in (*heard.measured, ALL)
+        if chance(*heard.accuracy(channel)) < LEVEL
     ]
     print(f"\nheard in slotted timing: {'nothing, as is wanted' if not missed else 'something: MISSED'}")
     out = HERE / "out"

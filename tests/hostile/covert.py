@@ -6,7 +6,10 @@ memory or does not, reads every file or drops it from the page cache, and tries 
 that computes. The host, which knows the bits, learns on the first half of the slots what each measurement says, better
 than any executable could, and counts on the second half how often that is right. Chance is one half.
 
-`listen_without_walls` runs the same pair as plain processes: there every means is heard, so the pair is a good one.
+A second pair has one means alone, because the others would drown it: the processor's caches. It goes through some files
+to the end of its turn, or fills the caches with something else, and measures how long going through those files takes.
+
+`listen_without_walls` runs a pair as plain processes: there every means is heard, so the pairs are good ones.
 """
 
 import bisect
@@ -30,6 +33,7 @@ from tests.hostile.arena import make_slot
 from workers import wire
 from workers.host.errors import SlotsLate
 from workers.host.pool import ExecutableSpec, LocalPool, Run, Timing
+from workers.host.profile import Profile
 
 PERIODS_MS = (100, 200, 400, 800)
 """Lengths of a slot to try: on a busy machine short ones hear nothing because they come to nothing."""
@@ -154,6 +158,59 @@ def process(chunk):
 """
 
 
+_CACHES_SOURCE = """
+import mmap, os, time
+import numpy as np
+
+PERIOD = {period_ns}
+FOLDER = os.path.dirname(os.__file__)
+FILES = [FOLDER + "/" + name for name in os.listdir(FOLDER) if name.endswith(".py")]
+FILES = sorted(FILES, key=os.path.getsize)[-6:]
+
+def mapped():
+    found = []
+    for name in FILES:
+        fd = os.open(name, os.O_RDONLY)
+        data = np.frombuffer(mmap.mmap(fd, 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ), np.uint8)
+        os.close(fd)
+        count = len(data) // 64
+        found.append((data, np.arange(count) * 7919 % count * 64))
+    return found
+
+def look(files):
+    for data, order in files:  # a byte of each line of the cache, in an order that no processor guesses
+        data[order]
+
+def process(chunk):
+    files = mapped()
+    before = time.monotonic_ns()
+    look(files)
+    took = time.monotonic_ns() - before
+    now = time.monotonic_ns()
+    end = now if {at_once} else now - now % PERIOD + PERIOD * 7 // 10
+    bit = chunk.frames[0, 0, 0, 0] & 1
+    other = bytearray(b"z") * (48 << 20)
+    other.find(b"y")
+    while True:
+        look(files) if bit else other.find(b"y", 0, 4 << 20)
+        if time.monotonic_ns() >= end:
+            return [{{"caches": took}}]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An executable in two roles, and what it measures."""
+
+    source: str
+    channels: Mapping[str, str]
+    most_rows: int = 1
+
+
+EVERY_MEANS = Pair(_SOURCE, CHANNELS, 1 + _LONG_TABLE)
+BY_CACHES = Pair(_CACHES_SOURCE, {"caches": "time to go through six files in memory (nanoseconds)"})
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What each slot measured and the bit that the slot before it had sent; and how late slots began (nanoseconds).
@@ -219,21 +276,28 @@ def _weigh(channels: Sequence[Sequence[float]], bits: Sequence[int], half: int) 
     return sums
 
 
-def listen(slots: int, timing: Timing = "slotted", *, core: int | None = None) -> Heard:
+def listen(
+    slots: int,
+    timing: Timing = "slotted",
+    *,
+    core: int | None = None,
+    pair: Pair = EVERY_MEANS,
+    walls: Profile | None = None,
+) -> Heard:
     """Run so many slots on one core. Raises RuntimeError if the machine is too busy even for long ones."""
     for period_ms in PERIODS_MS:
-        heard = _listen(slots, timing, core, period_ms * 1_000_000)
+        heard = _listen(slots, timing, core, pair, walls, period_ms * 1_000_000)
         if len(heard.sent) > ENOUGH * slots:
             return heard
     raise RuntimeError("this machine is too busy: most slots came to nothing")
 
 
-def _listen(slots: int, timing: Timing, core: int | None, period_ns: int) -> Heard:
+def _listen(slots: int, timing: Timing, core: int | None, pair: Pair, walls: Profile | None, period_ns: int) -> Heard:
     draw = random.Random(_SEED)  # bits to send, not noise
     bits = [draw.getrandbits(1) for _ in range(slots)]
     at_once = timing == "open"
-    source = _source(period_ns, at_once=at_once)
-    table = wire.TableSpec(tuple(wire.ColumnSpec(name, "NUMBER", -1) for name in CHANNELS), 1 + _LONG_TABLE)
+    source = _source(pair, period_ns, at_once=at_once)
+    table = wire.TableSpec(tuple(wire.ColumnSpec(name, "NUMBER", -1) for name in pair.channels), pair.most_rows)
     # Where slots start at once, a bit is when in its period one ends, which may be the next one.
     timeout_us = (3 * period_ns if at_once else period_ns) // 1000
     spec = ExecutableSpec("0" * 64, source, table, timeout_us, ("numpy",), 64 * 2**20)
@@ -241,7 +305,7 @@ def _listen(slots: int, timing: Timing, core: int | None, period_ns: int) -> Hea
     runs: list[Run] = []
     rows: dict[int, tuple[wire.Row, ...]] = {}
     given = (make_slot(i, "covert", value=bits[i]) for i in range(slots))
-    with LocalPool(spec, timing, cores, on_run=runs.append) as pool:
+    with LocalPool(spec, timing, cores, walls=walls, on_run=runs.append) as pool:
         start_ns = -(-(time.monotonic_ns() + 500_000_000) // period_ns) * period_ns
         with contextlib.suppress(SlotsLate):  # too busy a machine for some; the others count
             pool.run(given, slots, rows.__setitem__, reserve_turns=slots // 4 + 4, start_ns=start_ns)
@@ -253,20 +317,20 @@ def _listen(slots: int, timing: Timing, core: int | None, period_ns: int) -> Hea
     ]
     measured = [rows[after.index][0] for _, after in pairs]
     return Heard(
-        {name: [float(row[i]) for row in measured] for i, name in enumerate(CHANNELS)},
+        {name: [float(row[i]) for row in measured] for i, name in enumerate(pair.channels)},
         [bits[before.index] for before, _ in pairs],
         [run.started_ns - run.planned_ns for run in runs if run.planned_ns],
     )
 
 
-def _source(period_ns: int, *, at_once: bool, orphans: int = 1) -> bytes:
-    source = _SOURCE.format(
+def _source(pair: Pair, period_ns: int, *, at_once: bool, orphans: int = 1) -> bytes:
+    source = pair.source.format(
         period_ns=period_ns, at_once=at_once, long_table=_LONG_TABLE, host=os.getpid(), orphans=orphans
     )
     return source.encode()
 
 
-def listen_without_walls(slots: int, orphans: int) -> Heard:
+def listen_without_walls(slots: int, orphans: int = 0, *, pair: Pair = EVERY_MEANS) -> Heard:
     """The same pair as plain processes of this one, each of which starts when the one before it has ended.
 
     A one leaves so many processes that compute.
@@ -274,10 +338,10 @@ def listen_without_walls(slots: int, orphans: int) -> Heard:
     period_ns = 1_000_000  # that a slot can end late is shown elsewhere
     draw = random.Random(_SEED)  # bits to send, not noise
     bits = [draw.getrandbits(1) for _ in range(slots)]
-    code = compile(_source(period_ns, at_once=True, orphans=orphans), "covert", "exec")
+    code = compile(_source(pair, period_ns, at_once=True, orphans=orphans), "covert", "exec")
     core = {max(os.sched_getaffinity(0))}
     rows = [_plain(code, bit, core) for bit in [*bits, 0]]
-    return Heard({name: [float(row[name]) for row in rows[1:]] for name in CHANNELS}, bits, ())
+    return Heard({name: [float(row[name]) for row in rows[1:]] for name in pair.channels}, bits, ())
 
 
 def _plain(code: CodeType, bit: int, core: set[int]) -> dict[str, float]:

@@ -73,4 +73,4 @@ def test_the_doctor_notices_it_too(backend: Name) -> None:
 
 
 def test_a_pool_without_walls_is_not_the_default() -> None:
-    assert Profile() == Profile(seccomp=True, landlock=True)
+    assert Profile() == Profile(seccomp=True, landlock=True, caches=True)

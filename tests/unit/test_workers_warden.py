@@ -64,7 +64,8 @@ class Stage:
     def __init__(self, zygote_pid: int = 0) -> None:
         self.host, host = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sockets = (self.host, host, *socket.socketpair())
-        config = {"core": None, "backend": "fork", "output_limit": 1000, "log_bytes": 0, "lead_ns": 1, "margin_ns": 9}
+        config = {"core": None, "backend": "fork", "output_limit": 1000, "log_bytes": 0, "sweep_bytes": 0}
+        config |= {"lead_ns": 1, "margin_ns": 9}
         self.warden = Warden(host, self._sockets[2], zygote_pid, None, config)
 
     def outcome(self) -> tuple[int, bytes]:
@@ -158,6 +159,45 @@ def test_the_next_guest_is_told_to_start_before_anything_is_said_of_the_last(
     stage.warden._advance(1)
     last.close()
     assert done == ["start", "report"]
+
+
+class Sweeper:
+    """Takes `ns` of a clock that it moves."""
+
+    def __init__(self, clock: list[int], ns: int) -> None:
+        self.clock, self.ns = clock, ns
+        self.count = 0
+
+    def sweep(self) -> None:
+        self.count += 1
+        self.clock[0] += self.ns
+
+
+@pytest.mark.parametrize(("takes_ns", "starts"), [(400, True), (600, False)])
+def test_the_caches_are_swept_before_a_guest_is_told_to_start(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, takes_ns: int, *, starts: bool
+) -> None:
+    """And a guest whose time comes while that goes on is late: it must not start at another moment."""
+    clock = [9_500]
+    monkeypatch.setattr("workers.host.warden.time.monotonic_ns", lambda: clock[0])
+    told: list[int] = []
+    monkeypatch.setattr(stage.warden, "_go", lambda _guest, now: told.append(now))
+    sweeper = Sweeper(clock, takes_ns)
+    monkeypatch.setattr(stage.warden, "_sweeper", sweeper)
+    monkeypatch.setattr(stage.warden, "_lead_ns", 500)
+    guest = make_guest(go_ns=10_000)
+    guest.ready = True
+    guest.pidfd = os.pidfd_open(os.getpid())
+    monkeypatch.setattr(guest, "kill", lambda: None)
+    stage.warden._prepared = guest
+    stage.warden._start(9_499)
+    assert sweeper.count == 0
+    stage.warden._start(9_500)
+    assert sweeper.count == 1
+    assert told == ([9_900] if starts else [])
+    if not starts:
+        assert stage.outcome()[0] == warden.LATE
+    guest.close()
 
 
 def test_guests_are_made_at_public_moments() -> None:

@@ -9,7 +9,8 @@ Timing (privacy-model.md, section 7):
 - `strict`: slotted with one slot at a time on the whole machine.
 - `open`: slots start as soon as a core is free. Start times then depend on earlier slots.
 
-A guest has its turn less the guard before the next one, in which its memory is given back.
+A guest has its turn less the guard before the next one, in which its memory is given back and the processor's caches
+are swept.
 
 On a machine whose cores are all slot cores (a single one, say) everything works, but decoding shares a core with the
 slots, and a slot can feel it.
@@ -33,6 +34,7 @@ from workers import bundle, limits, wire
 from workers.guest.chunk import Colour
 from workers.host import (
     backends,
+    caches,
     cgroups,
     channel,
     launcher,
@@ -55,8 +57,8 @@ Timing = Literal["slotted", "open", "strict"]
 
 GUARD_SHARE = 20
 GUARD_NS = (2_000_000, 20_000_000)
-"""A guest is killed this long before the next turn: a share of the turn, within these bounds. Its successor is told to
-start in that time."""
+"""A guest is killed this long before the next turn: a share of the turn, within these bounds, and the time to sweep the
+caches. Its successor is told to start in that time."""
 FIRST_NS = 300_000_000
 """From the moment when the first slots are ready to the first turn, unless the caller says when that is."""
 START_SECONDS = 120.0
@@ -221,8 +223,13 @@ class LocalPool:
         self._log_bytes = log_bytes
         self._lanes: list[_Lane] = []
         self._turn_ns = spec.timeout_us * 1000
-        self._margin_ns = min(self._backend.prepare_ns, self._turn_ns // 2)
-        self._guard_ns = min(max(self._turn_ns // GUARD_SHARE, GUARD_NS[0]), GUARD_NS[1], self._turn_ns // 2)
+        self._sweep_bytes = 0
+        if timing != "open" and self._walls.caches:
+            self._sweep_bytes = caches.sweep_bytes(max(map(caches.largest_bytes, self._cores)), self._turn_ns)
+        sweep_ns = caches.allowed_ns(self._sweep_bytes)
+        guard_ns = min(max(self._turn_ns // GUARD_SHARE, GUARD_NS[0]), GUARD_NS[1])
+        self._margin_ns = min(self._backend.prepare_ns + sweep_ns, self._turn_ns // 2)
+        self._guard_ns = min(guard_ns + sweep_ns, self._turn_ns // 2)
         if self._walls.seccomp and not seccomp.supported():
             raise SandboxUnavailable("the sandbox has no seccomp filter for this machine; it runs on x86_64 only")
 
@@ -282,6 +289,7 @@ class LocalPool:
             "uid": launcher.unprivileged_id(),
             "core": core,
             "lead_ns": self._guard_ns,
+            "sweep_bytes": self._sweep_bytes,
             "margin_ns": self._margin_ns,
             "log_bytes": self._log_bytes,
             "housekeeping": sorted(self._housekeeping),
@@ -289,7 +297,8 @@ class LocalPool:
             "model": self._model_config(),
         }
         # Two guests exist at a time, and the zygote's own memory and files count as well.
-        memory = _WARDEN_MEMORY + 3 * spec.memory_bytes + 2**30 * len(spec.libraries) + 8 * spec.weights_bytes
+        memory = _WARDEN_MEMORY + self._sweep_bytes
+        memory += 3 * spec.memory_bytes + 2**30 * len(spec.libraries) + 8 * spec.weights_bytes
         if self._backend.imports:  # the root has copies of their shared libraries
             memory += rootfs.MOST_BYTES
         if spec.model is not None:

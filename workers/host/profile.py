@@ -322,8 +322,9 @@ class Profile:
 
     seccomp: bool = True
     landlock: bool = True
+    caches: bool = True
 
     @classmethod
-    def weakened(cls, *, seccomp: bool = True, landlock: bool = True) -> "Profile":
+    def weakened(cls, *, seccomp: bool = True, landlock: bool = True, caches: bool = True) -> "Profile":
         """A profile with barriers missing, so that the hostile suite can show that it notices."""
-        return cls(seccomp=seccomp, landlock=landlock)
+        return cls(seccomp=seccomp, landlock=landlock, caches=caches)

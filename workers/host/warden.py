@@ -7,9 +7,9 @@ written. It is handed to the host as bytes, never looked into, once the next gue
 as the host takes it: how much one wrote must not move another.
 
 Slotted: a guest is killed `lead_ns` before the next grid time, and its output is passed on at that moment, however
-early it ended. In what is left of the turn the next guest is told to start, and itself waits for the exact moment, so
-that a warden that gets its processor late moves nothing. A guest that is not ready in time, or whose predecessor is
-not gone, does not start: it is *late*, and the host gives it another time.
+early it ended. In what is left of the turn the processor's caches are swept and the next guest is told to start, and
+itself waits for the exact moment, so that a warden that gets its processor late moves nothing. A guest that is not
+ready in time, or whose predecessor is not gone, does not start: it is *late*, and the host gives it another time.
 A guest is made at a public moment as well, though its frames may have been there long before or just in time: it can
 learn when it was made (its pipe has times, the kernel of `oci` counts from its own start).
 With a model, a guest also waits for the process that will answer it, and its turn ends with that process's as well.
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from workers.guest import start
-from workers.host import backends, channel, namespaces, prewarmed, rootfs, zygote
+from workers.host import backends, caches, channel, namespaces, prewarmed, rootfs, zygote
 from workers.host.models import ModelProcesses
 
 CONFIG, SOURCE, MODEL, TASK, RESULT = b"C", b"P", b"M", b"T", b"D"
@@ -211,6 +211,8 @@ class Warden:
         self._log_bytes: int = config["log_bytes"]
         self._lead_ns: int = config["lead_ns"]
         self._margin_ns: int = config["margin_ns"]
+        swept: int = config["sweep_bytes"]
+        self._sweeper = caches.Sweeper(config["core"], swept) if swept else None
         self._pipe_bytes = _pipe_size(self._output_limit + _GREETING_BYTES)
         self._outgoing: deque[memoryview] = deque()
         self._tasks: deque[tuple[int, channel.Message]] = deque()
@@ -336,6 +338,9 @@ class Warden:
             return
         due = guest.open_timing or now >= guest.go_ns - self._lead_ns
         can_start = guest.startable and self._running is None
+        if due and can_start and self._sweeper is not None:
+            self._sweeper.sweep()
+            now = time.monotonic_ns()
         if due and can_start and (guest.open_timing or now < guest.go_ns):
             self._go(guest, now)
         elif not guest.open_timing and now >= guest.go_ns:
