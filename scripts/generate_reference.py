@@ -20,7 +20,8 @@ REFERENCE = ROOT / "docs" / "reference"
 CLI_HEAD = """# Command lines
 
 All commands take `--help`, and `--json` for machine-readable output. Exit status: 0 done; 1 a failure of the system;
-2 whatever the caller can change (input, budget). Colours appear on a terminal only; `NO_COLOR=1` turns them off.
+2 whatever the caller can change (input, budget); 143 ended by SIGTERM. Colours appear on a terminal only;
+`NO_COLOR=1` turns them off.
 """
 ERRORS_HEAD = """# Errors
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -256,8 +257,16 @@ def _usage(error: typer.TyperException) -> int:
 
 
 def run_app(app: typer.Typer) -> NoReturn:
-    """Run a program and leave with its exit status. No traceback reaches anybody, unless PRIVID_DEBUG is set."""
+    """Run a program and leave with its exit status. No traceback reaches anybody, unless PRIVID_DEBUG is set.
+
+    Ended by a time limit or a service manager, it still puts away what it has begun, workers and temporary files.
+    """
+    signal.signal(signal.SIGTERM, _end)
     raise SystemExit(_status(app))
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _status(app: typer.Typer) -> int:

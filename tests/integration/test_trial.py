@@ -1,14 +1,19 @@
 """Trying an executable on video of one's own: the programs as an analyst runs them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from privid.cli import main
+from privid.testing.system import descendants
 from privid.testing.video import write_clip
+from tests.support.rtsp import wait_for
 
 CLI = (str(Path(sys.executable).with_name("privid")),)
 QUERY = """SPLIT street BEGIN 2026-09-01T13:00:00Z END 2026-09-01T14:00:00Z BY TIME 2 sec WITH MASK trees INTO c;
@@ -72,6 +77,31 @@ def test_the_sandbox_shows_rows_times_faults_and_logs(folder):
     shown = privid(folder, "try", ".", "--video", "street.mp4").stdout
     assert "chunks 0, 1, 2, 3 printed:\n  again\n  privid: WITH SCHEMA has no such column" in shown
     assert "not of its type: total\n4 chunks" in shown
+
+
+def test_ended_in_the_middle_it_leaves_nothing(folder):
+    (folder / "looks.sql").write_text(QUERY.replace("500 ms", "300 sec"))
+    (folder / "looks.py").write_text("import time\ndef process(chunk):\n    time.sleep(250)\n")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [*CLI, "try", ".", "--video", "street.mp4"],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        end = time.monotonic() + 100
+        while not (tree := descendants(running.pid)) or not list(temporary.glob("privid-trial-*")):
+            assert time.monotonic() < end, "it did not begin"
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in said
+    assert list(temporary.glob("privid-trial-*")) == []
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in tree), "the end of its workers", 60)
 
 
 def test_without_the_sandbox_the_rows_are_the_same(folder):
