@@ -46,6 +46,16 @@ def test_a_missing_filter_is_noticed_and_the_ways_through_are_named() -> None:
         assert name in attack.detail
 
 
+def test_a_machine_on_which_every_slot_would_be_late_is_no_sound_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = doctor._caches()
+    assert found.ok
+    assert re.fullmatch(r"swept in [\d.]+ ms before each slot \(\d+ MiB are read\), of [\d.]+ ms", found.detail)
+    monkeypatch.setattr("workers.host.doctor.caches.allowed_ns", lambda _size: 1)
+    found = doctor._caches()
+    assert not found.ok
+    assert "every slot would be late" in found.detail
+
+
 def test_a_check_that_dies_is_a_finding_and_not_a_crash() -> None:
     assert doctor._in_child(lambda: os.kill(os.getpid(), signal.SIGKILL)) == "killed by SIGKILL"
     assert doctor._in_child(lambda: None) is None

@@ -1,6 +1,7 @@
 """How much is read between two slots, and in what time."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -14,26 +15,32 @@ MIB = 2**20
 SECOND_NS = 1_000_000_000
 
 
-def processor(root: Path, *sizes: str) -> Path:
-    for i, size in enumerate(sizes):
+def processor(root: Path, *found: tuple[str, str]) -> Path:
+    for i, (size, shared) in enumerate(found):
         folder = root / f"cpu3/cache/index{i}"
         folder.mkdir(parents=True)
-        (folder / "size").write_text(size)
+        (folder / "size").write_text(size + "\n")
+        (folder / "shared_cpu_list").write_text(shared + "\n")
     return root
 
 
 @pytest.mark.parametrize(
-    ("sizes", "largest"),
+    ("found", "slot_cores", "share"),
     [
-        (("32K", "32K", "1024K", "32768K\n"), 32 * MIB),
-        (("64K", "2M", "96M"), 96 * MIB),
-        (("48K", "2048K"), 2 * MIB),
-        ((), 32 * MIB),
-        (("", "K", "many", "12"), 32 * MIB),
+        ((("32K", "3"), ("1024K", "3"), ("32768K", "0-7")), {3}, 32 * MIB),
+        ((("32K", "3"), ("1024K", "3"), ("32768K", "0-7")), {1, 2, 3, 7}, 8 * MIB),
+        ((("2M", "3,11"), ("96M", "0-5,8-13")), {3, 6, 7}, 96 * MIB),
+        ((("2M", "3"), ("16M", "0-15")), range(16), 2 * MIB),
+        ((("48K", "3"), ("2048K", "3")), {3}, 2 * MIB),
+        ((("4M", "0-1"),), {3}, 4 * MIB),  # a system that contradicts itself
+        ((), {3}, 32 * MIB),
+        ((("", "3"), ("K", "3"), ("many", "3"), ("12", "3"), ("1M", ""), ("1M", "x-y")), {3}, 32 * MIB),
     ],
 )
-def test_the_largest_cache(tmp_path: Path, sizes: tuple[str, ...], largest: int) -> None:
-    assert caches.largest_bytes(3, processor(tmp_path, *sizes)) == largest
+def test_the_largest_part_of_a_cache(
+    tmp_path: Path, found: tuple[tuple[str, str], ...], slot_cores: Collection[int], share: int
+) -> None:
+    assert caches.share_bytes(3, slot_cores, processor(tmp_path, *found)) == share
 
 
 def test_a_sweep_is_larger_than_any_cache_and_fits_its_turn() -> None:
@@ -67,7 +74,7 @@ def test_a_guest_ends_early_enough_for_it_where_slots_keep_time() -> None:
     table = wire.TableSpec((wire.ColumnSpec("n", "NUMBER", 0),), 1)
     spec = ExecutableSpec("0" * 64, b"def process(chunk):\n    return []\n", table, 2_000_000)
     slotted, strict, started_at_once = (LocalPool(spec, timing) for timing in ("slotted", "strict", "open"))
-    swept = caches.sweep_bytes(caches.largest_bytes(0), 2 * SECOND_NS)
+    swept = caches.sweep_bytes(caches.share_bytes(0, {0}), 2 * SECOND_NS)
     for pool in (slotted, strict):
         assert (pool._sweep_bytes, pool._guard_ns) == (swept, GUARD_NS[1] + caches.allowed_ns(swept))
     assert (started_at_once._sweep_bytes, started_at_once._guard_ns) == (0, GUARD_NS[1])

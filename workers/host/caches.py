@@ -9,6 +9,7 @@ docs/results/timing.md for what was measured).
 import contextlib
 import mmap
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 _SYSTEM = Path("/sys/devices/system/cpu")
@@ -22,19 +23,30 @@ _BYTES_PER_NS = 5
 _TURN_SHARE = 8
 
 
-def largest_bytes(core: int, system: Path = _SYSTEM) -> int:
-    """The size of the largest cache that this processor uses; a usual one where the system does not say."""
-    sizes = []
-    for path in system.glob(f"cpu{core}/cache/index*/size"):
+def share_bytes(core: int, slot_cores: Collection[int], system: Path = _SYSTEM) -> int:
+    """The largest part of a cache that one of these slot cores has to sweep; of a usual one if the system says nothing.
+
+    Slot cores that share a cache sweep at the same moments, each its part: all of it from every core would take as
+    many times the memory's bandwidth.
+    """
+    shares = []
+    for cache in system.glob(f"cpu{core}/cache/index*"):
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-            text = path.read_text().strip()
-            sizes.append(int(text[:-1]) * _UNITS[text[-1]])
-    return max(sizes, default=_UNKNOWN_BYTES)
+            size, users = ((cache / name).read_text().strip() for name in ("size", "shared_cpu_list"))
+            sharing = len(_processors(users) & {*slot_cores})
+            shares.append(int(size[:-1]) * _UNITS[size[-1]] // max(1, sharing))
+    return max(shares, default=_UNKNOWN_BYTES)
 
 
-def sweep_bytes(cache_bytes: int, turn_ns: int) -> int:
+def _processors(text: str) -> set[int]:
+    """Those of a list such as 0-3,8."""
+    ranges = [part.partition("-") for part in text.split(",")]
+    return {i for first, _, last in ranges for i in range(int(first), int(last or first) + 1)}
+
+
+def sweep_bytes(share: int, turn_ns: int) -> int:
     """How much to read before each slot: what it takes, or what can be read in a part of a very short turn."""
-    return min(_TIMES * cache_bytes, _MOST_BYTES, turn_ns // _TURN_SHARE * _BYTES_PER_NS)
+    return min(_TIMES * share, _MOST_BYTES, turn_ns // _TURN_SHARE * _BYTES_PER_NS)
 
 
 def allowed_ns(size: int) -> int:

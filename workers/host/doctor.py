@@ -18,7 +18,7 @@ from pathlib import Path
 
 import workers
 from workers import limits, wire
-from workers.host import backends, cgroups, landlock, launcher, models, namespaces, profile, seccomp
+from workers.host import backends, caches, cgroups, landlock, launcher, models, namespaces, profile, seccomp
 from workers.host.errors import SandboxError
 from workers.host.feeder import FRAME_SEALS, Slot
 from workers.host.pool import ExecutableSpec, LocalPool
@@ -175,6 +175,23 @@ def _cores() -> Finding:
     return Finding("processors", True, f"{count}")
 
 
+def _caches() -> Finding:
+    core = max(os.sched_getaffinity(0))
+    size = caches.sweep_bytes(caches.share_bytes(core, {core}), 1_000_000_000)
+    sweeper = caches.Sweeper(core, size)
+    allowed_ms, took_ms = caches.allowed_ns(size) / 1e6, min(_milliseconds(sweeper.sweep) for _ in range(5))
+    detail = f"swept in {took_ms:.1f} ms before each slot ({size >> 20} MiB are read), of {allowed_ms:.1f} ms"
+    if took_ms > allowed_ms:
+        return Finding("caches", False, f"{detail}: every slot would be late. Is the machine overloaded?")
+    return Finding("caches", True, detail)
+
+
+def _milliseconds(action: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    action()
+    return (time.perf_counter() - started) * 1000
+
+
 def _limits() -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 1024:
@@ -277,7 +294,7 @@ def check(*, torch: bool | None = None, device: str = "auto") -> list[Finding]:
     """
     findings = [
         _user_namespaces(), _other_namespaces(), _seccomp(), _landlock(), _memfd(), _groups(), _memory(), _cores(),
-        _limits(),
+        _caches(), _limits(),
     ]  # fmt: skip
     for backend in backends.BACKENDS:
         findings += attack_itself(backend=backend)

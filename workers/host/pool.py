@@ -225,7 +225,8 @@ class LocalPool:
         self._turn_ns = spec.timeout_us * 1000
         self._sweep_bytes = 0
         if timing != "open" and self._walls.caches:
-            self._sweep_bytes = caches.sweep_bytes(max(map(caches.largest_bytes, self._cores)), self._turn_ns)
+            share = max(caches.share_bytes(core, self._cores) for core in self._cores)
+            self._sweep_bytes = caches.sweep_bytes(share, self._turn_ns)
         sweep_ns = caches.allowed_ns(self._sweep_bytes)
         guard_ns = min(max(self._turn_ns // GUARD_SHARE, GUARD_NS[0]), GUARD_NS[1])
         self._margin_ns = min(self._backend.prepare_ns + sweep_ns, self._turn_ns // 2)
