@@ -7,9 +7,10 @@ that computes. The host, which knows the bits, learns on the first half of the s
 than any executable could, and counts on the second half how often that is right. Chance is one half.
 
 A second pair has one means alone, because the others would drown it: the processor's caches. It goes through some files
-to the end of its turn, or fills the caches with something else, and measures how long going through those files takes.
+for most of its turn, or fills the caches with something else, and measures how long going through those files takes.
 
-`listen_without_walls` runs a pair as plain processes: there every means is heard, so the pairs are good ones.
+`listen_without_walls` runs the first pair as plain processes: there every means is heard, so the pair is a good one.
+The second is heard where slots start at once.
 """
 
 import bisect
@@ -330,18 +331,18 @@ def _source(pair: Pair, period_ns: int, *, at_once: bool, orphans: int = 1) -> b
     return source.encode()
 
 
-def listen_without_walls(slots: int, orphans: int = 0, *, pair: Pair = EVERY_MEANS) -> Heard:
-    """The same pair as plain processes of this one, each of which starts when the one before it has ended.
+def listen_without_walls(slots: int, orphans: int) -> Heard:
+    """The first pair as plain processes of this one, each of which starts when the one before it has ended.
 
     A one leaves so many processes that compute.
     """
     period_ns = 1_000_000  # that a slot can end late is shown elsewhere
     draw = random.Random(_SEED)  # bits to send, not noise
     bits = [draw.getrandbits(1) for _ in range(slots)]
-    code = compile(_source(pair, period_ns, at_once=True, orphans=orphans), "covert", "exec")
+    code = compile(_source(EVERY_MEANS, period_ns, at_once=True, orphans=orphans), "covert", "exec")
     core = {max(os.sched_getaffinity(0))}
     rows = [_plain(code, bit, core) for bit in [*bits, 0]]
-    return Heard({name: [float(row[name]) for row in rows[1:]] for name in pair.channels}, bits, ())
+    return Heard({name: [float(row[name]) for row in rows[1:]] for name in CHANNELS}, bits, ())
 
 
 def _plain(code: CodeType, bit: int, core: set[int]) -> dict[str, float]:
